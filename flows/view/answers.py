@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from tilewright.flows.view.files import MERCATOR_LATITUDE, ViewError
+from tilewright.flows.view.ground import Grounds
 from tilewright.flows.view.outlines import Tables
 from tilewright.flows.view.scenes import scenes_of
 from tilewright.flows.view.series import SeriesReader
@@ -70,11 +71,13 @@ class PageAnswers:
 
     def __init__(self, products: Sequence[ViewedProduct], files: Files) -> None:
         self._products, self._files = tuple(products), files
-        self._tiles, self._series, self._tables = Tiles(files), SeriesReader(), Tables()
+        self._tiles, self._series, self._tables, self._grounds = Tiles(files), SeriesReader(), Tables(), Grounds(files)
         self._kept: dict[str, PageAnswer] = {}
         self._one_at_a_time = threading.Lock()
         self._routes: tuple[tuple[re.Pattern[str], Callable[..., PageAnswer]], ...] = (
             (re.compile(rf"tiles/{_NUMBER}/{_NUMBER}/{_NUMBER}/{_NUMBER}/{_NUMBER}\.png"), self._tile),
+            (re.compile(rf"tiles/{_NUMBER}/ground/{_NUMBER}/{_NUMBER}/{_NUMBER}\.png"), self._ground_tile),
+            (re.compile(rf"ground/{_NUMBER}\.json"), self._ground),
             (re.compile(rf"tables/{_NUMBER}/{_NUMBER}\.json"), self._table),
             (re.compile(rf"scenes/{_NUMBER}\.json"), self._scenes),
             (re.compile(r"values\.json"), self._values),
@@ -100,6 +103,7 @@ class PageAnswers:
     def close(self) -> None:
         """Remove what was fetched for the page."""
         self._tables.close()
+        self._grounds.close()
 
     def _product(self, number: int) -> ViewedProduct:
         if number >= len(self._products):
@@ -114,6 +118,15 @@ class PageAnswers:
         if layer >= len(layers) or zoom > MOST_ZOOM or max(col, row) >= 2**zoom:
             raise NoAnswerError(str(layer))
         return PageAnswer(body=self._tiles.tile(layers[layer], zoom, col, row), media=PNG)
+
+    def _ground(self, _query: str, product: int) -> PageAnswer:
+        return _json(self._grounds.layer(self._product(product)).to_json())
+
+    def _ground_tile(self, _query: str, product: int, zoom: int, col: int, row: int) -> PageAnswer:
+        asked = self._product(product)
+        if zoom > MOST_ZOOM or max(col, row) >= 2**zoom:
+            raise NoAnswerError(str(zoom))
+        return PageAnswer(body=self._tiles.tile(self._grounds.layer(asked), zoom, col, row), media=PNG)
 
     def _table(self, query: str, product: int, table: int) -> PageAnswer:
         asked = self._product(product)

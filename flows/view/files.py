@@ -20,7 +20,7 @@ from tilewright.catalogs.network.rules import document_rules
 from tilewright.flows.environment import reading_settings
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.identity.disk import file_stamp
-from tilewright.tasks.read.gdal import gdal_path, reading_env, settings_for
+from tilewright.tasks.read.gdal import Way, gdal_path, open_dataset, reading_env, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,6 +93,19 @@ class Files:
                 yield dataset
         except (RasterioError, CPLE_BaseError, OSError, RuntimeError) as error:
             raise ViewError(f"the file cannot be read ({type(error).__name__})") from error
+
+    @contextmanager
+    def array(self, href: str) -> Iterator[Any]:
+        """An array of a product's cube, opened for this one use, as ``opened`` gives a file. Raises ViewError as it."""
+        rules = document_rules(href) if scheme_of(href) in {"http", "https"} else None
+        try:
+            with (
+                reading_env(settings_for(href, self._settings, rules)),
+                open_dataset(href, overview=None, fresh=False, way=Way(settings=self._settings, rules=rules)) as array,
+            ):
+                yield array
+        except (RasterioError, CPLE_BaseError, OSError, RuntimeError, ValueError) as error:
+            raise ViewError(f"the cube cannot be read ({type(error).__name__})") from error
 
     def facts(self, href: str) -> RasterFacts:
         """The header of a file. Raises ViewError for one that cannot be shown."""

@@ -59,20 +59,21 @@ class SeriesReader:
         where the mask of the product drops the pixel, null where that is not known. ``n_failed`` reads failed.
         Raises ViewError where the product cannot tell.
         """
-        if not product.trusted:
-            raise ViewError("it lies elsewhere: give --trusted if it is your own, so that the scenes it names are read")
         try:
             with self._lock:
                 uri = product.storage.uri
                 if uri not in self._plans:
-                    self._plans[uri] = _plan_of(product)
+                    self._plans[uri] = trusted_plan(product)
                 plan, access = self._plans[uri]
             return [_of_input(plan, entry, access, lon, lat) for entry in plan.inputs]
         except (StoreError, StorageError, CatalogError, GridError, ReadError) as error:
             raise ViewError(shown(str(error))) from error
 
 
-def _plan_of(product: ViewedProduct) -> tuple[Plan, Access]:
+def trusted_plan(product: ViewedProduct) -> tuple[Plan, Access]:
+    """The plan of a product and the way to its scenes. Raises ViewError where they are not to be read, or not there."""
+    if not product.trusted:
+        raise ViewError("it lies elsewhere: give --trusted if it is your own, so that the scenes it names are read")
     storage = product.storage
     size = size_of(storage, PLAN)
     if size is None or size > LARGEST_PLAN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from tilewright.flows.view.products import ViewedProduct
 
 
+OBSERVATIONS = "data.zarr/observations"
+"""The count in the cube of a product, which has no file of its own."""
+
+
 def values_at(product: ViewedProduct, files: Files, lon: float, lat: float) -> list[dict[str, Any]]:
-    """What each layer says at a place in degrees, in the order of the layers, images left out.
+    """What each layer says at a place in degrees, in the order of the layers, images left out; then the observations.
 
     ``state`` is "value", "nodata", "outside" or "unreadable"; ``value`` the number as it is stored, ``text`` the same
     in words, ``name`` that of its class, ``pixel`` its (row, column) in the file.
@@ -42,6 +47,19 @@ def _values(product: ViewedProduct, files: Files, lon: float, lat: float) -> Ite
             yield {**told, **_value(layer, files, lon, lat)}
         except ViewError:
             yield {**told, "state": "unreadable"}
+    yield from _observations(product, files, lon, lat)
+
+
+def _observations(product: ViewedProduct, files: Files, lon: float, lat: float) -> Iterator[dict[str, Any]]:
+    """How many observations the pixel of the cube has; nothing where that is not told, or the place is outside."""
+    if not product.trusted:
+        return
+    with suppress(ViewError), files.array(f"{product.storage.uri}/{OBSERVATIONS}") as dataset:
+        row, col = pixel_of(dataset, lon, lat)
+        if dataset.count == 1 and 0 <= row < dataset.height and 0 <= col < dataset.width:
+            stored = dataset.read(1, window=((row, row + 1), (col, col + 1)))[0, 0]
+            told = {"value": int(stored), "text": str(stored), "pixel": [row, col]}
+            yield {"layer": -1, "name": "observations", "unit": "", "state": "value", **told}
 
 
 def _value(layer: ViewedLayer, files: Files, lon: float, lat: float) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Page:
         except urllib.error.HTTPError as error:
             return error.code
 
-    def tile(self, product: int, layer: int, zoom: int, col: int, row: int) -> np.ndarray:
+    def tile(self, product: int, layer: int | str, zoom: int, col: int, row: int) -> np.ndarray:
         """RGBA (256, 256, 4)."""
         return np.asarray(Image.open(io.BytesIO(self.get(f"tiles/{product}/{layer}/{zoom}/{col}/{row}.png"))))
 

@@ -43,6 +43,7 @@ export class Panel {
     const box = make("details", { className: "product" }, head,
       product.layers.length && make("h3", { text: "Layers" }),
       ...this.layers.filter((each) => each.product === product).map((each) => this.#layer(each)),
+      product.series && this.#ground(product),
       product.tables.length && make("h3", { text: "Outlines" }),
       ...product.tables.map((name, number) => this.#table(product, name, number)),
       ...product.notes.map((note) => make("p", { className: "warn", text: note })));
@@ -65,6 +66,33 @@ export class Panel {
     if (layer.description) row.title = layer.description;
     return make("div", { className: "layer" }, row, more);
   }
+
+  // The scenes beneath all layers: read when they are first wanted.
+  #ground(product) {
+    const check = make("input", { type: "checkbox", "data-ground": String(product.number) });
+    const note = make("p", { className: "muted", role: "status" });
+    let each = null;
+    const load = async () => {
+      note.textContent = "Reading the scenes …";
+      check.disabled = true;
+      try {
+        const layer = { ...await this.ask(`ground/${product.number}.json`), number: "ground" };
+        each = { key: `${product.number}/ground`, product, layer, shown: true, opacity: 1, more: note };
+        this.layers.push(each);
+        for (const id of ["left", "right"]) byId(id).append(make("option", { value: each.key, text: this.#named(each) }));
+        byId("compare").hidden = this.layers.length < 2;
+        note.textContent = layer.description;
+      } catch (error) { note.textContent = error.message; check.checked = false; }
+      check.disabled = false;
+    };
+    check.addEventListener("change", async () => {
+      if (!each) await load();
+      if (each) { each.shown = check.checked; this.#draw(); }
+    });
+    return make("div", { className: "layer" }, make("label", { className: "check" }, check, make("span", { text: "scenes in true colour, beneath" })), note);
+  }
+
+  #named(each) { return this.products.length > 1 ? `${each.product.title} · ${each.layer.name}` : each.layer.name; }
 
   #table(product, name, number) {
     const check = make("input", { type: "checkbox", "data-table": `${product.number}/${number}` }), key = `${product.number}/${number}`;
@@ -115,7 +143,7 @@ export class Panel {
     const on = byId("swipe-on"), choices = [byId("left"), byId("right")];
     byId("compare").hidden = this.layers.length < 2;
     for (const select of choices) {
-      select.append(...this.layers.map((each) => make("option", { value: each.key, text: this.products.length > 1 ? `${each.product.title} · ${each.layer.name}` : each.layer.name })));
+      select.append(...this.layers.map((each) => make("option", { value: each.key, text: this.#named(each) })));
       select.addEventListener("change", () => this.#draw());
     }
     const firsts = this.layers.filter((each) => each.layer.number === 0);

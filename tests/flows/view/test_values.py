@@ -5,17 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from pyproj import Transformer
 
 import tilewright as tw
 from tests.support.graphs import conv_stack
 from tests.support.products import OUTPUT
-from tests.support.viewed import CLASSES, UTM, page_of, patches, put_layer, put_product
+from tests.support.viewed import CLASSES, UTM, page_of, patches, put_layer, put_product, tile_centres, tile_of
 from tests.support.worlds import World, area, bounds, write_card
+from tilewright.tasks.report.picture import true_colour
 
 TO_DEGREES = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
 
@@ -67,7 +70,7 @@ def cloudy(tmp_path_factory, small_pictures):
     world, random = World(folder / "scenes"), np.random.default_rng(5)
     for number in range(4):
         day = f"2023-06-1{number}"
-        for band in ("green", "nir"):
+        for band in ("green", "nir", "red", "blue"):
             world.add(random.random((64, 64), dtype=np.float32), band, day=day, unit="reflectance", scene=day)
         flags = np.where(random.random((64, 64)) < 0.4, 9, 4).astype(np.uint8)
         world.add(flags, "scl", day=day, unit="class", scene=day, nodata=0)
@@ -108,6 +111,42 @@ def test_a_series_is_what_the_cube_reads_with_what_the_mask_drops(cloudy):
         assert page.status("series/0.json?lon=10&lat=10") == 422
 
 
+def test_observations_are_those_of_the_cube(cloudy):
+    counts = zarr.open_array(f"{cloudy['output']}/data.zarr/observations", mode="r")[...]
+    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    with page_of(cloudy["output"]) as page:
+        for row, col in ((5, 7), (30, 31), (63, 0)):
+            x, y = rasterio.open(f"{cloudy['output']}/class.tif").xy(row, col)
+            told = page.values(*to_degrees.transform(x, y))[0][-1]
+            assert (told["name"], told["value"], told["pixel"]) == ("observations", counts[row, col], [row, col])
+
+
+def test_the_scenes_beneath_are_their_true_colours(cloudy):
+    bands = ("red", "green", "blue")
+    clear, flags = {band: [] for band in bands}, []
+    for each in cloudy["source"]["files"]:
+        if each["band"] in {*bands, "scl"}:
+            pixels = rasterio.open(each["href"]).read(1)
+            (flags if each["band"] == "scl" else clear[each["band"]]).append(pixels)
+    seen = np.where(np.array(flags)[:, None] != 9, np.array([clear[band] for band in bands]).swapaxes(0, 1), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = true_colour(*np.nanmedian(seen, axis=0).astype(np.float32))
+    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    with page_of(cloudy["output"]) as page:
+        told = page.json("ground/0.json")
+        assert (told["kind"], told["name"]) == ("image", "scenes in true colour")
+        for row, col in ((5, 7), (30, 31), (40, 20)):
+            if np.isnan(seen[:, :, row, col]).all():
+                continue
+            lon, lat = to_degrees.transform(*rasterio.open(f"{cloudy['output']}/class.tif").xy(row, col))
+            tile = tile_of(lon, lat, 18)
+            apart = [np.abs(each - of) for each, of in zip(tile_centres(18, *tile), (lon, lat), strict=True)]
+            y, x = np.unravel_index(np.argmin(apart[0] + apart[1]), apart[0].shape)
+            assert page.tile(0, "ground", 18, *tile)[y, x].tolist() == [*wanted[row, col].tolist(), 255]
+        assert page.status("tiles/0/ground/99/0/0.png") == 404
+
+
 def test_a_product_without_its_plan_or_scenes_says_so_and_the_page_goes_on(cloudy, tmp_path):
     shutil.copytree(cloudy["output"], tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / ".tilewright")
@@ -123,4 +162,6 @@ def test_a_product_without_its_plan_or_scenes_says_so_and_the_page_goes_on(cloud
         (told,) = page.json(f"series/1.json?lon={lon}&lat={lat}")
         assert told["n_failed"] > 0
         assert [one["values"] for one in told["passes"]] == [[None, None]] * 4
-        assert [each["state"] for each in page.values(lon, lat)[0]] == ["value", "value"]
+        assert [each["state"] for each in page.values(lon, lat)[0]] == ["value", "value", "value"]
+        assert page.status("ground/0.json") == 422
+        assert page.status("ground/1.json") == 422
