@@ -20,9 +20,13 @@ A job is the path of its file, a mapping with its keys, or a `Job`. Names are lo
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("Tilewright runs on Linux and macOS: on Windows take WSL 2 or its container (README, Install)")
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job as Job

@@ -141,4 +141,6 @@ def bind(megabytes: int) -> None:
     most = (megabytes + OWN_MB) * 2**20
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    # macOS has no such bound; there the memory alone is watched.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEBUG = "--debug"
 
+AS_JSON = "--json"
+
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 """What the library raises for words that a command does not take."""
 
@@ -235,7 +237,10 @@ def _one_sentence() -> Iterator[None]:
     except USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        say(usage_sentence(error))
+        said = usage_sentence(error)
+        say(said)
+        if AS_JSON in sys.argv:
+            raise _end(Ending(as_json=True, said=said), 2) from None
         raise typer.Exit(2) from None
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import json
 import math
 import os
 import signal
@@ -149,6 +150,14 @@ def test_a_wait_that_is_no_time_is_refused(text):
 )
 def test_a_word_that_no_command_takes_is_refused_in_one_sentence(words, sentence):
     answer = CliRunner().invoke(app, words.split(), prog_name="tilewright")
+    assert (answer.exit_code, answer.stderr) == (2, f"tilewright: {sentence}\n")
+
+
+def test_with_json_a_word_that_no_command_takes_is_a_document_too(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tilewright", "status", "--json", "--nope"])
+    answer = CliRunner().invoke(app, ["status", "--json", "--nope"], prog_name="tilewright")
+    sentence = "No such option: --nope: see tilewright status --help."
+    assert json.loads(answer.stdout) == {"state": "refused", "exit_code": 2, "error": sentence}
     assert (answer.exit_code, answer.stderr) == (2, f"tilewright: {sentence}\n")
 
 
