@@ -28,7 +28,7 @@ from tilewright.tasks.publish.verify import check_published, check_written
 from tilewright.tasks.publish.written import cog_spec
 from tilewright.tasks.report.outlines.paths import PictureFrame
 from tilewright.tasks.report.outlines.table import product_outlines
-from tilewright.tasks.report.picture import legend, picture, value_ends
+from tilewright.tasks.report.picture import Legend, image_picture, legend, picture, value_ends
 from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.written import WrittenLayers
     from tilewright.tasks.report.outlines.table import TableOutlines
-    from tilewright.tasks.report.picture import Legend
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
 
@@ -103,7 +102,7 @@ def publish_product(
     with staging_folder(storage) as folder:
         maps = _layer_maps(written, small) or _box_maps(worker) or _vector_maps(worker)
         tables = _outlines(storage, plan, written, maps, folder)
-        pictures = _draw_layers(maps, run, tables)
+        pictures = _draw_layers(maps, run, tables, _image_pictures(plan, written, small))
         _stage_files(folder, plan, entries, pictures, report, change=change.view)
         styles = write_styles(folder, _styles(worker, written, small), record.files)
         for name in ("report.json", "report.html", "preview.png", "manifest.parquet", *styles):
@@ -174,12 +173,26 @@ def _vector_maps(worker: Worker) -> dict[str, Map]:
     return {spec.name: vector_map(store, spec, max_size=PICTURE_SIZE) for spec in specs}
 
 
-def _draw_layers(maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutlines, ...]) -> ProductPictures:
-    shown, (spec, pixels) = next(iter(maps.items()))
+def _image_pictures(plan: Plan, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The images that have red, green and blue in these colours, by what they are called."""
+    shown = [style for style in _image_styles(plan, written, small) if len(style.bands) > 1 and style.ends is not None]
+    return {
+        f"{style.name}: true colour": image_picture(
+            [small[plan.files[style.name][band - 1]] for band in style.bands], style.ends or (0.0, 1.0)
+        )
+        for style in shown
+    }
+
+
+def _draw_layers(
+    maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutlines, ...], images: Mapping[str, np.ndarray]
+) -> ProductPictures:
+    drawn = {**images, **{name: picture(pixels, spec) for name, (spec, pixels) in maps.items()}}
+    shown, (spec, pixels) = next(iter(drawn)), next(iter(maps.values()))
     return ProductPictures(
-        maps={name: picture(pixels, spec) for name, (spec, pixels) in maps.items()},
+        maps=drawn,
         shown=shown,
-        legend=legend(pixels, spec),
+        legend=Legend(title=shown) if images else legend(pixels, spec),
         background=run.background,
         scene_image=run.scene_image,
         tables=tables,

@@ -98,13 +98,16 @@ class LayerView:
 
 
 def layer_views(report: Fields, maps: Mapping[str, NDArray[np.uint8]]) -> tuple[LayerView, ...]:
-    """The layers of the report in its order, then the layers that have only a picture."""
+    """The layers of the report in its order; those that have only a picture behind them, or before them if they are so
+    in ``maps``.
+    """
     listed = rows(report, "layers")
     names = {text(layer, "name") for layer in listed}
     tables = {text(table, "name"): table.get("classes") for table in rows(report, "tables")}
-    others = [name for name in maps if name not in names]
-    pictures_only: list[Fields] = [{"name": name, "classes": tables.get(name), "kind": THINGS} for name in others]
-    return tuple(_layer_view(layer, maps.get(text(layer, "name"))) for layer in [*listed, *pictures_only])
+    first = next((place for place, name in enumerate(maps) if name in names), 0)
+    others: list[Fields] = [{"name": name, "classes": tables.get(name), "kind": THINGS} for name in maps]
+    before, behind = ([each for each in part if each["name"] not in names] for part in (others[:first], others[first:]))
+    return tuple(_layer_view(layer, maps.get(text(layer, "name"))) for layer in [*before, *listed, *behind])
 
 
 def _layer_view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:

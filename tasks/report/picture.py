@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, UNLISTED, class_colours, ramp_table, rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -101,6 +101,19 @@ def value_ends(layer: NDArray[np.generic], spec: LayerSpec) -> tuple[float, floa
     if low == high:
         low, high = valid.min(), valid.max()
     return float(low), float(high)
+
+
+def image_picture(bands: Sequence[NDArray[np.floating]], ends: tuple[float, float]) -> NDArray[np.uint8]:
+    """RGBA picture (y, x, 4) uint8 of an image's red, green and blue (y, x each), NaN = none.
+
+    ``ends`` are the values of all three that are shown as black and as white. A pixel that lacks a band is transparent.
+    """
+    stacked, (low, high) = np.stack(bands, axis=-1).astype(np.float64), ends
+    missing = np.asarray(~np.isfinite(stacked).all(axis=-1))
+    share = np.clip((np.where(missing[..., None], low, stacked) - low) / ((high - low) or 1.0), 0, 1)
+    shown = np.dstack([np.rint(255 * share), np.full(missing.shape, 255)]).astype(np.uint8)
+    shown[missing] = 0
+    return shown
 
 
 def true_colour(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[np.float32]) -> NDArray[np.uint8]:

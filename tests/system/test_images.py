@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
 from tests.support.families import COLS, HERE, ROWS, noise
@@ -51,6 +53,17 @@ def expected(number):
     values = noise(number)
     values[40:60, 50:70] = np.nan
     return (np.float32(1.25) * values)[HERE]
+
+
+def test_an_image_is_shown_in_its_colours(image, tmp_path):
+    outcome = run(job_of(image, image_card(tmp_path / "card"), tmp_path / "out"))
+    page = (tmp_path / "out" / "report.html").read_text()
+    layers = re.findall(r'name="layer"[^>]*>\s*<span>([^<]+)', page)
+    assert layers == ["clear: true colour", *BANDS]
+    assert [row["name"] for row in outcome.report["layers"]] == [*BANDS]
+    preview = np.asarray(Image.open(tmp_path / "out" / "preview.png").convert("RGB")).reshape(-1, 3).astype(int)
+    # Noise in three bands has all colours; a ramp has a line of them.
+    assert len({*map(tuple, preview // 32)}) > 100
 
 
 def test_an_image_is_one_cog_whose_bands_have_names_and_units(image, tmp_path):
