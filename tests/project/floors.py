@@ -118,6 +118,7 @@ BETWEEN = {
     "tasks.compare.difference": {"models.fields"},
     "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
     "tasks.audit.objects": {"catalogs.parquet"},
+    "tasks.audit.shown": {"models.fields"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
         *("models.card", "models.measure", "models.spec", "models.transforms"),

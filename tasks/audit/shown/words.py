@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.evaluate.scores import wilson
 from tilewright.tasks.compare.words import percent_words, short
 from tilewright.tasks.report.format import count, figure, plural
@@ -231,7 +232,9 @@ def _left_out(told: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(told: Mapping[str, Any]) -> str:
-    names = [short(each) for each in told["unknown"]]
+    known = told.get("classes") or ()
+    classes = [each for each in known if isinstance(each, str)]
+    names = [f"{short(each)}{did_you_mean(str(each), classes)}" for each in told["unknown"]]
     more = f" and {count(len(names) - LISTED)} more" if len(names) > LISTED else ""
     word = "a class" if len(names) == 1 else "classes"
     return f"{word} that the map does not have ({', '.join(names[:LISTED])}{more})"

@@ -188,6 +188,7 @@ def test_what_is_not_scored_is_counted(product, tmp_path):
     assert counts == {"n": 2, "n_outside": 3, "n_nodata": 2, "n_unknown": 2, "n_unlabelled": 2}
     assert told["unknown"] == {"Land": 1, "ice": 1}
     assert "3 labels outside the product; 2 labels where the map has no value" in told["summary"][-1]
+    assert "Land (did you mean 'land'?)" in told["summary"][-1]
 
 
 def test_labels_are_mapped_onto_classes_and_classes_joined(product, tmp_path):
