@@ -87,6 +87,26 @@ def test_what_is_no_job_is_refused_in_words(given):
         tw.open(given)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"perod": "2021-06"}, r"perod: unknown key \(did you mean 'period'\?\)"),
+        ({"provider": "gpu"}, "provider: expected 'auto'"),
+        ({"period": "soon"}, "period"),
+    ],
+)
+def test_a_job_of_wrong_keys_is_refused_in_a_sentence(job, keys, words):
+    with pytest.raises(JobError, match=words) as refused:
+        tw.Job(**{**plain(job), **keys})
+    assert "pydantic" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+def test_a_table_that_is_none_is_told_apart(product):
+    with pytest.raises(KeyError, match=r"no table \(did you mean 'manifest'\?\): there are manifest, items"):
+        product.tables["manifst"]
+
+
 def test_a_mapping_may_hold_paths(job, tmp_path):
     keys = {**json.loads(Path(job).read_text()), "output": tmp_path / "out"}
     keys["source"] = Path(keys["source"]) if isinstance(keys["source"], str) else keys["source"]
