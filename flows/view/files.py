@@ -20,7 +20,7 @@ from tilewright.catalogs.network.rules import document_rules
 from tilewright.flows.environment import reading_settings
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.identity.disk import file_stamp
-from tilewright.tasks.read.gdal import Way, gdal_path, open_dataset, reading_env, settings_for
+from tilewright.tasks.read.gdal import Way, gdal_path, open_array, open_dataset, reading_env, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,16 +95,21 @@ class Files:
             raise ViewError(f"the file cannot be read ({type(error).__name__})") from error
 
     @contextmanager
-    def array(self, href: str) -> Iterator[Any]:
-        """An array of a product's cube, opened for this one use, as ``opened`` gives a file. Raises ViewError as it."""
+    def array(self, href: str, *, trusted: bool) -> Iterator[Any]:
+        """An array of a product's cube, opened for this one use; that of a stranger only in Zarr v3.
+
+        Raises ViewError, without any path in its words, for one that cannot be opened, or read in the body.
+        """
         rules = document_rules(href) if scheme_of(href) in {"http", "https"} else None
+        way = Way(settings=self._settings, rules=rules)
         try:
-            with (
-                reading_env(settings_for(href, self._settings, rules)),
-                open_dataset(href, overview=None, fresh=False, way=Way(settings=self._settings, rules=rules)) as array,
-            ):
-                yield array
-        except (RasterioError, CPLE_BaseError, OSError, RuntimeError, ValueError) as error:
+            with reading_env(settings_for(href, self._settings, rules)):
+                array = open_dataset(href, overview=None, fresh=False, way=way) if trusted else open_array(href, way)
+                if array is None:
+                    raise ViewError("its cube is in Zarr v2")
+                with array:
+                    yield array
+        except (RasterioError, CPLE_BaseError, OSError, RuntimeError) as error:
             raise ViewError(f"the cube cannot be read ({type(error).__name__})") from error
 
     def facts(self, href: str) -> RasterFacts:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.s3 import S3Settings
+    from tilewright.tasks.read.zarr3.raster import ZarrRaster
 
 
 CACHE_BYTES = 256 * 2**20
@@ -149,6 +150,16 @@ class Way:
     rules: HostRules | None = None
 
 
+def open_array(signed: str, way: Way) -> ZarrRaster | None:
+    """The array in Zarr v3 that an href names; None for another version. Raises UnreadableError, OSError."""
+    from tilewright.tasks.read.zarr3.raster import open_zarr  # noqa: PLC0415  only stores pay for it
+
+    try:
+        return open_zarr(signed, way.settings, way.rules)
+    except RefusedArrayError as error:
+        raise UnreadableError(str(error), final=True) from error
+
+
 def open_dataset(
     signed: str, *, overview: int | None, fresh: bool, identity: str | None = None, way: Way | None = None
 ) -> Any:
@@ -156,16 +167,8 @@ def open_dataset(
 
     What GDAL keeps in memory of a URL's file is kept for each identity apart. An array in Zarr v3 is a `ZarrRaster`.
     """
-    if split_store(signed) is not None:
-        from tilewright.tasks.read.zarr3.raster import open_zarr  # noqa: PLC0415  only stores pay for it
-
-        way = way or Way()
-        try:
-            array = open_zarr(signed, way.settings, way.rules)
-        except RefusedArrayError as error:
-            raise UnreadableError(str(error), final=True) from error
-        if array is not None:
-            return array
+    if split_store(signed) is not None and (array := open_array(signed, way or Way())) is not None:
+        return array
     signed = named_url(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}

@@ -33,9 +33,9 @@ def test_without_its_packages_the_command_says_what_to_install(whole, monkeypatc
     monkeypatch.setattr("tilewright.flows.view.serve.NEEDED", {"no_such_module": "no-such-package"})
     said = CliRunner().invoke(app, ["view", str(whole)])
     assert said.exit_code == 2
-    assert (
-        "view needs no-such-package: pip install -c constraints.txt -e '.[view]' in Tilewright's folder."
-        in " ".join(said.output.split())
+    assert re.search(
+        r"view needs no-such-package: \S*pip install -c constraints.txt -e '\.\[view\]' in \S",
+        " ".join(said.output.split()),
     )
 
 
@@ -66,7 +66,7 @@ def test_a_product_in_a_bucket_is_shown_and_its_scenes_are_read_only_if_it_is_tr
     client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
     client.create_bucket(Bucket="viewed")
     for path in whole.rglob("*"):
-        if path.is_file() and "data.zarr" not in path.parts:
+        if path.is_file():
             client.upload_file(str(path), "viewed", f"a/b/{path.relative_to(whole)}")
     lon, lat = TO_DEGREES.transform(400_905, 5_400_005)
     asked = f"series/0.json?lon={lon}&lat={lat}"

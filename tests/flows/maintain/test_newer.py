@@ -62,4 +62,5 @@ def test_an_engine_that_is_not_there_is_refused_when_planned(real, tmp_path, mon
     monkeypatch.setattr(model_graph, "find_spec", lambda _: None)
     answer = CliRunner().invoke(app, ["plan", str(job)])
     assert answer.exit_code == 2
-    assert "engine: 'stackstac' needs the extra of that name: pip install" in answer.stderr
+    assert "engine: 'stackstac' needs the extra of that name: " in answer.stderr
+    assert "pip install -c constraints.txt -e '.[stackstac]'" in answer.stderr

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 import zarr
@@ -21,6 +22,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 
 from tests.support.file_server import serve
 from tests.support.scenes import UTM, asset_of, write_raster
+from tilewright.flows.environment import reading_settings
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.reader import close_files, read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
@@ -337,3 +339,29 @@ def test_a_chunk_that_is_refused_over_http_is_no_fill(tmp_path: Path) -> None:
         asset = asset_in(server.href(store.name), tmp_path, values)
         with pytest.raises(UnreadableError, match="403"):
             read_asset(asset, NATIVE, resampling="nearest", reading=ONE_TRY, sign=lambda: asset.href)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_shards_in_a_bucket(tmp_path: Path, moto: str, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+    for name, value in {**keys, "AWS_ENDPOINT_URL": moto}.items():
+        monkeypatch.setenv(name, value)
+    values = numbers("uint16")
+    told = {"proj:code": UTM, "proj:transform": [*NATIVE.affine]}
+    store = tmp_path / "scene.zarr"
+    place = ShardingCodec(chunk_shape=(20, 20), index_location="start" if first else "end")
+    array = zarr.create(
+        shape=values.shape, chunks=(40, 60), dtype="uint16", codecs=[place], store=store, path="red", zarr_format=3
+    )
+    array[...] = values
+    array.attrs.update(told)
+    client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
+    bucket = f"shards-{first}".lower()
+    client.create_bucket(Bucket=bucket)
+    for path in store.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), bucket, f"a/{path.relative_to(tmp_path)}")
+    asset = asset_in(f"s3://{bucket}/a/scene.zarr", tmp_path, values)
+    reading = Reading(gdal=reading_settings(), retry=RetryPolicy(attempts=1))
+    found = read_asset(asset, NATIVE, resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert np.array_equal(found.values, values)
