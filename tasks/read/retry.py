@@ -177,10 +177,14 @@ def _is_final(href: str, reason: str) -> bool:
 
 
 def _answers(href: str) -> bool:
-    """True for a local file of which both ends can be read now; that of a network drive in trouble cannot."""
+    """True for a local file of which both ends can be read now, or a store that can be listed; those of a network drive
+    in trouble cannot.
+    """
     if "://" in href:
         return False
     try:
+        if Path(href).is_dir():
+            return bool(os.listdir(href))  # noqa: PTH208 -- the first name of many is enough, and it is one call
         with Path(href).open("rb") as file:
             file.read(1)
             file.seek(-1, os.SEEK_END)

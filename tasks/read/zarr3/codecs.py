@@ -90,7 +90,7 @@ def _zstd(content: bytes, size: int) -> bytes:
     try:
         Zstd().decode(content, out)
     except (RuntimeError, ValueError) as error:
-        raise OSError(f"a chunk is damaged (zstd: {error})") from error
+        raise OSError(f"a chunk is damaged (zstd: {error})") from None
     return out.tobytes()
 
 
@@ -103,7 +103,7 @@ def _blosc(content: bytes, size: int) -> bytes:
     try:
         Blosc().decode(content, out)
     except (RuntimeError, ValueError) as error:
-        raise OSError(f"a chunk is damaged (blosc: {error})") from error
+        raise OSError(f"a chunk is damaged (blosc: {error})") from None
     return out.tobytes()
 
 
@@ -112,7 +112,7 @@ def _gzip(content: bytes, size: int) -> bytes:
     try:
         return unpack.decompress(content, size + 1)
     except zlib.error as error:
-        raise OSError(f"a chunk is damaged (gzip: {error})") from error
+        raise OSError(f"a chunk is damaged (gzip: {error})") from None
 
 
 def _crc32c(content: bytes, size: int) -> bytes:

@@ -270,6 +270,19 @@ def test_damaged_chunks_are_errors_and_no_pixels(tmp_path: Path, compression: st
         raster.read(1)
 
 
+def test_a_damaged_chunk_on_a_disk_is_tried_three_times(tmp_path: Path) -> None:
+    values = numbers("uint16")
+    told = {"proj:code": UTM, "proj:transform": [*NATIVE.affine]}
+    store = written(tmp_path, values, compressors=COMPRESSIONS["zstd"], attributes=told)
+    (store / "red/c/0/0").write_bytes(b"damaged")
+    waits: list[float] = []
+    asset = asset_in(store, tmp_path, values)
+    reading = Reading(retry=RetryPolicy(attempts=6, sleep=waits.append))
+    with pytest.raises(UnreadableError, match="damaged.* after 3 attempts") as refused:
+        read_asset(asset, NATIVE, resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert (len(waits), refused.value.final) == (2, True)
+
+
 @pytest.mark.parametrize("damage", ["offset", "size", "cut", "checksum"])
 def test_damaged_shards_are_errors(tmp_path: Path, damage: str) -> None:
     values = numbers("uint16")
