@@ -156,16 +156,27 @@ def open_dataset(
 
     What GDAL keeps in memory of a URL's file is kept for each identity apart. An array in Zarr v3 is a `ZarrRaster`.
     """
-    if split_store(signed) is not None:
-        from tilewright.tasks.read.zarr3.raster import open_zarr  # noqa: PLC0415  only stores pay for it
+    if split_store(signed) is None:
+        return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    from tilewright.tasks.read.zarr3.raster import open_zarr  # noqa: PLC0415  only stores pay for it
 
-        way = way or Way()
+    way = way or Way()
+    try:
+        array = open_zarr(signed, way.settings, way.rules)
+    except RefusedArrayError as error:
+        raise UnreadableError(str(error), final=True) from error
+    except PermissionError as error:
+        # Where nothing may be listed, what is not there is forbidden too: the documents of Zarr v3 in an older store.
         try:
-            array = open_zarr(signed, way.settings, way.rules)
-        except RefusedArrayError as error:
-            raise UnreadableError(str(error), final=True) from error
-        if array is not None:
-            return array
+            return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+        except (RasterioError, OSError):
+            raise error from None
+    if array is not None:
+        return array
+    return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+
+
+def _open_with_gdal(signed: str, *, overview: int | None, fresh: bool, identity: str | None) -> DatasetReader:
     signed = named_url(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
@@ -179,7 +190,7 @@ def forget_object(signed: str) -> None:
     """Make GDAL forget what it remembers of an object in a bucket, within the environment of a read."""
     # A handle of a name that is not to be cached drops everything kept under the name when it is closed, also one that
     # could not be opened.
-    with suppress(RasterioError, OSError):
+    with suppress(RasterioError, OSError, UnreadableError):
         open_dataset(signed, overview=None, fresh=True).close()
 
 

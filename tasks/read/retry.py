@@ -17,6 +17,7 @@ from tilewright.catalogs.errors import CatalogError, RefusedRequestError
 from tilewright.catalogs.hrefs import split_store
 from tilewright.catalogs.network.rules import plain_words, refusal
 from tilewright.tasks.read.failures import without_query
+from tilewright.tasks.read.zarr3.objects import RefusedArrayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +138,8 @@ def read_with_retries(
         signed = sign()
         try:
             return read(signed, attempt)
+        except RefusedArrayError as error:
+            raise UnreadableError(str(error), final=True) from error
         except (RasterioError, OSError) as error:
             reason = _reason(error)
             if (refused := refusal(error, rules)) is not None:

@@ -28,6 +28,9 @@ AT_ONCE = 8
 NOT_WRITTEN = 2**64 - 1
 """Offset and length of a chunk that a shard does not hold. Source: Zarr v3, sharding_indexed."""
 
+FARTHEST = 2**60
+"""Bytes of the largest object, by far."""
+
 INDEX_ROW = 16
 
 SLACK = 2**16
@@ -52,8 +55,10 @@ class ChunkCache:
             return found
 
     def put(self, key: tuple[Any, ...], chunk: NDArray[Any]) -> None:
-        """Keep a chunk."""
+        """Keep a chunk, unless it is larger than everything that may be kept."""
         with self._lock:
+            if chunk.nbytes > self._capacity:
+                return
             before = self._kept.pop(key, None)
             self._kept[key] = chunk
             self._bytes += chunk.nbytes - (0 if before is None else before.nbytes)
@@ -88,8 +93,6 @@ class ArrayChunks:
         self._folder = folder
         # What was kept of an array that was opened before is not taken for this one's.
         self._number = next(_opened)
-        self._indices: dict[tuple[int, ...], NDArray[np.uint64] | None] = {}
-        self._lock = threading.Lock()
 
     def at(self, places: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], NDArray[Any] | None]:
         """The chunks at places of the grid of chunks; None for one that was not written, which is fill throughout.
@@ -129,8 +132,10 @@ class ArrayChunks:
         start, size = (int(n) for n in index[tuple(n % of for n, of in zip(place, parts, strict=True))])
         if (start, size) == (NOT_WRITTEN, NOT_WRITTEN):
             return None
-        if size > self.facts.chunk_bytes + SLACK:
-            raise OSError(f"the index of {self._key(shard)} says {size:,} bytes of a chunk, which is damaged")
+        if not 0 < size <= self.facts.chunk_bytes + SLACK or start > FARTHEST:
+            raise OSError(
+                f"the index of {self._key(shard)} says {size:,} bytes of a chunk from {start:,} on, which is damaged"
+            )
         content = self.objects.read(self._key(shard), most=size, span=ByteSpan(start=start, size=size))
         if content is None or len(content) != size:
             raise OSError(f"{self._key(shard)} ends before a chunk that its index names: it is damaged")
@@ -138,9 +143,9 @@ class ArrayChunks:
 
     def _index(self, shard: tuple[int, ...]) -> NDArray[np.uint64] | None:
         """(offset, length) of each chunk of a shard; None for a shard that was not written."""
-        with self._lock:
-            if shard in self._indices:
-                return self._indices[shard]
+        kept = KEPT.get((self._number, "index", shard))
+        if kept is not None:
+            return kept if kept.size else None
         facts = self.facts
         assert facts.index is not None, "an array without shards has no index"
         shape = (*facts.parts, 2)
@@ -148,8 +153,7 @@ class ArrayChunks:
         span = ByteSpan(start=0 if facts.index_first else None, size=size)
         content = self.objects.read(self._key(shard), most=size, span=span)
         index = None if content is None else facts.index.decode(content, shape, np.dtype(np.uint64))
-        with self._lock:
-            self._indices[shard] = index
+        KEPT.put((self._number, "index", shard), np.empty(0, np.uint64) if index is None else index)
         return index
 
     def _key(self, place: tuple[int, ...]) -> str:
