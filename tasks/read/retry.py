@@ -34,7 +34,7 @@ FOREIGN = re.compile(r"not recognized as being in a supported file format|missin
 """GDAL's words on content that it cannot read; a server may send such content in passing, so it is asked thrice."""
 
 LOCAL_ATTEMPTS = 3
-"""Tries of a local file that can be read while its pixels cannot: they are damaged, and no server heals them."""
+"""Tries of a local file or store that can be read while its pixels cannot: they are damaged; no server heals them."""
 
 _CODE = re.compile(r"(?:response code|response_code|HTTP error code|HTTP/1\.1)\D{0,4}(\d{3})")
 
@@ -180,10 +180,12 @@ def _is_final(href: str, reason: str) -> bool:
 
 
 def _answers(href: str) -> bool:
-    """True for a local file of which both ends can be read now; that of a network drive in trouble cannot."""
+    """True for a local file of which both ends can be read now, or a store; those of a drive in trouble cannot."""
     if "://" in href:
         return False
     try:
+        if Path(href).is_dir():
+            return any(Path(href).iterdir())
         with Path(href).open("rb") as file:
             file.read(1)
             file.seek(-1, os.SEEK_END)

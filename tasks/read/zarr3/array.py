@@ -29,6 +29,9 @@ MOST_BANDS = 4096
 
 LONGEST_SIDE = 2**31 - 1
 
+LEAST_PIXELS = 64
+"""Of a chunk: each costs a request or the opening of a file."""
+
 X_NAMES = ("x", "lon", "longitude", "long", "easting", "projection_x_coordinate")
 
 Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate")
@@ -112,11 +115,15 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
     return facts
 
 
-def refused_order(facts: ArrayFacts) -> str | None:
-    """The reason why the dimensions of a raster are others than (y, x), or those with bands before them, or None.
+def refused_raster(facts: ArrayFacts) -> str | None:
+    """The reason why an array is no raster of (y, x), or of bands before them, in chunks of a size to read, or None.
 
-    Names alone tell: dimensions without any are taken to be in this order.
+    Names alone tell the order: dimensions without any are taken to be in this one.
     """
+    if len(facts.shape) < 2 or (len(facts.shape) == 3 and facts.shape[0] > MOST_BANDS):
+        return f"the array has the shape {facts.shape}: rows and columns are read, or bands of them"
+    if (pixels := math.prod(facts.chunk[-2:])) < min(LEAST_PIXELS, math.prod(facts.shape[-2:])):
+        return f"its chunks are of {pixels} pixels, and of {LEAST_PIXELS} at least they are read"
     *before, down, across = (name.lower() for name in facts.names or [""] * len(facts.shape))
     if down in X_NAMES or across in Y_NAMES or any(name in (*X_NAMES, *Y_NAMES) for name in before):
         named = ", ".join(facts.names)[:80]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,10 @@ class ChunkCache:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Keep nothing, as at first."""
         self._bytes = 0
         self._kept: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -83,6 +88,16 @@ _opened = itertools.count()
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tilewright-zarr")
+
+
+def _forget_in_child() -> None:
+    """A fork copies neither the threads of the pool nor the one that may hold the lock of what is kept."""
+    _pool.cache_clear()
+    KEPT.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class ArrayChunks:

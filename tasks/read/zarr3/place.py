@@ -44,12 +44,12 @@ def place_of(objects: StoreObjects, folder: str, facts: ArrayFacts) -> tuple[CRS
     Raises OSError where a document cannot be had, RefusedArrayError for coordinates that are no even grid.
     """
     parent = folder.rpartition("/")[0]
-    crs = transform = None
+    crs = transform = geo = None
     for told in chain([facts.attributes], _mapping(objects, parent, facts), _group(objects, parent) if folder else ()):
-        crs, transform = crs or _crs(told), transform or _transform(told, facts)
+        crs, transform, geo = crs or _crs(told), transform or _transform(told, facts), geo or _geo_transform(told)
         if crs is not None and transform is not None:
             break
-    return crs, transform or _from_coordinates(objects, parent, facts)
+    return crs, transform or _beside_coordinates(geo, objects, parent, facts)
 
 
 def _group(objects: StoreObjects, parent: str) -> Iterator[Mapping[str, Any]]:
@@ -89,6 +89,11 @@ def _transform(attributes: Mapping[str, Any], facts: ArrayFacts) -> Affine | Non
         if len(numbers) in {6, 9} and (not isinstance(shape, list) or shape == list(facts.shape[-2:])):
             centred = prefix == "spatial:" and attributes.get("spatial:registration") == "node"
             return Affine(*numbers[:6]) * Affine.translation(-0.5, -0.5) if centred else Affine(*numbers[:6])
+    return None
+
+
+def _geo_transform(attributes: Mapping[str, Any]) -> Affine | None:
+    """GDAL's own attribute of a grid mapping."""
     text = attributes.get("GeoTransform")
     numbers = _numbers(text.split() if isinstance(text, str) else text)
     return Affine.from_gdal(*numbers) if len(numbers) == 6 else None
@@ -100,6 +105,25 @@ def _numbers(value: Any) -> list[float]:
     except (TypeError, ValueError, OverflowError):
         return []
     return found if np.isfinite(found).all() else []
+
+
+def _beside_coordinates(geo: Affine | None, objects: StoreObjects, parent: str, facts: ArrayFacts) -> Affine | None:
+    """The transform of the coordinates, or a GeoTransform that says the same in its own digits.
+
+    What xarray cuts out of an array keeps the GeoTransform of the whole, and has coordinates of its own.
+    """
+    try:
+        found = _from_coordinates(objects, parent, facts)
+    except RefusedArrayError:
+        if geo is None:
+            raise
+        return geo
+    if geo is None or found is None or geo.b or geo.d:
+        return geo or found
+    height, width = facts.shape[-2:]
+    corners = (0.0, 0.0), (float(width), float(height))
+    apart = max(abs(a - b) for corner in corners for a, b in zip(~found * (geo * corner), corner, strict=True))
+    return geo if apart <= UNEVEN else found
 
 
 def _from_coordinates(objects: StoreObjects, parent: str, facts: ArrayFacts) -> Affine | None:

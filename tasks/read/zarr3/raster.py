@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 
 from tilewright.catalogs.hrefs import split_store
-from tilewright.tasks.read.zarr3.array import MOST_BANDS, number_of, read_array, refused_order
+from tilewright.tasks.read.zarr3.array import number_of, read_array, refused_raster
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects, is_plain_name
 from tilewright.tasks.read.zarr3.place import place_of
@@ -122,10 +122,8 @@ def open_zarr(signed: str, settings: Mapping[str, str], rules: HostRules | None)
         folder = _only_array(document)
         document = objects.document(folder) or {}
     facts = read_array(document)
-    if len(facts.shape) < 2 or (len(facts.shape) == 3 and facts.shape[0] > MOST_BANDS):
-        raise RefusedArrayError(f"the array has the shape {facts.shape}: rows and columns are read, or bands of them")
-    if (order := refused_order(facts)) is not None:
-        raise RefusedArrayError(order)
+    if (reason := refused_raster(facts)) is not None:
+        raise RefusedArrayError(reason)
     crs, transform = place_of(objects, folder, facts)
     return ZarrRaster(signed, ArrayChunks(objects, folder, facts), crs=crs, transform=transform)
 

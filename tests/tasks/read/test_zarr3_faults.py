@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from rasterio.errors import RasterioIOError
 from zarr.codecs import BytesCodec, ShardingCodec
 
 from tests.support.http_servers import QuietHandler, running
+from tests.support.paths import ROOT
 from tests.support.scenes import UTM, asset_of, write_raster
 from tilewright.catalogs.network.rules import asset_rules
 from tilewright.tasks.read import gdal
@@ -123,6 +126,7 @@ STRANGE: dict[str, dict[str, Any]] = {
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [30, 40, 3]}},
         "dimension_names": ["y", "x", "band"],
     },
+    "chunks of a pixel": {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1]}}},
     "dates": {
         "shape": [3, 30, 40],
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 30, 40]}},
@@ -222,6 +226,18 @@ def test_coordinates_are_the_centres_however_they_are_stored(tmp_path: Path, kin
         axes(store, *(each.astype("float32" if kind == "float32" else "int64") for each in (ACROSS, DOWN)))
     expected = {"packed": Affine(10, 0, 400_000, 0, -10, 400_010), "upwards": UPWARDS}.get(kind, PLACE)
     assert opened(store).transform == expected
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_part_of_an_array_lies_where_its_coordinates_do(tmp_path: Path, cut: int) -> None:
+    store = written(tmp_path, told={"grid_mapping": "spatial_ref"}, dimension_names=["y", "x"])
+    mapping = zarr.open_group(store, mode="a").create_array("spatial_ref", shape=(), dtype="int64")
+    # As xarray writes the part of a larger array: the words on the whole, and the coordinates of the part.
+    mapping.attrs.update(
+        {"crs_wkt": GeoBox(SHAPE, PLACE, UTM).crs.to_wkt(), "GeoTransform": "400000 10 0 5400000 0 -10"}
+    )
+    axes(store, ACROSS + 10 * cut, (DOWN - 10 * cut).astype("float64"))
+    assert opened(store).transform == PLACE * Affine.translation(cut, cut)
 
 
 @pytest.mark.parametrize("kind", ["units", "chunks"])
@@ -416,7 +432,7 @@ def test_an_index_that_points_far_beyond_is_damaged(tmp_path: Path, row: tuple[i
 
 
 def test_a_read_of_very_many_chunks_holds_few_of_them(tmp_path: Path) -> None:
-    chunks = {"name": "regular", "configuration": {"chunk_shape": [1, 1]}}
+    chunks = {"name": "regular", "configuration": {"chunk_shape": [8, 8]}}
     raster = opened(written(tmp_path, shape=[2**20, 2**20], chunk_grid=chunks))
     asked: list[int] = []
 
@@ -426,9 +442,33 @@ def test_a_read_of_very_many_chunks_holds_few_of_them(tmp_path: Path) -> None:
 
     raster._chunks.at = at  # type: ignore[method-assign, assignment]
     tracemalloc.start()
-    raster.read(1, window=((0, 100), (0, 300)))
+    raster.read(1, window=((0, 80), (0, 24_000)))
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(asked) == 30_000
     assert max(asked) <= 1024
-    assert held < 2**20
+    assert held < 2**22
+
+
+def test_a_damaged_store_on_a_disk_is_given_up_like_a_damaged_file(tmp_path: Path) -> None:
+    store = written(tmp_path, told={"proj:code": UTM, "proj:transform": [*PLACE]})
+    (store / "red/c/1/1").write_bytes(b"short")
+    asset = replace(asset_of(write_raster(tmp_path / "plain.tif", VALUES)), href=f"{store}/red")
+    reading = Reading(retry=RetryPolicy(sleep=lambda seconds: None))
+    with pytest.raises(UnreadableError, match="after 3 attempts"):
+        read_asset(asset, GeoBox(SHAPE, PLACE, UTM), resampling="nearest", reading=reading, sign=lambda: asset.href)
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    words = """
+import os, signal, time
+from tilewright.tasks.read.zarr3 import chunks
+list(chunks._pool().map(time.sleep, [0.01] * 8))
+child = os.fork()
+if not child:
+    signal.alarm(5)
+    os._exit(list(chunks._pool().map(int, "0")).pop())
+print(os.waitpid(child, 0)[1])
+"""
+    ended = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "0"
