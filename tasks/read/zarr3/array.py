@@ -32,9 +32,9 @@ LONGEST_SIDE = 2**31 - 1
 LEAST_PIXELS = 64
 """Of a chunk: each costs a request or the opening of a file."""
 
-X_NAMES = ("x", "lon", "longitude", "long", "easting", "projection_x_coordinate")
+X_NAMES = ("x", "lon", "longitude", "long", "easting", "projection_x_coordinate", "col", "column", "columns")
 
-Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate")
+Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "row", "rows")
 
 DATE_NAMES = ("time", "t", "date", "datetime")
 
@@ -124,6 +124,8 @@ def refused_raster(facts: ArrayFacts) -> str | None:
         return f"the array has the shape {facts.shape}: rows and columns are read, or bands of them"
     if (pixels := math.prod(facts.chunk[-2:])) < min(LEAST_PIXELS, math.prod(facts.shape[-2:])):
         return f"its chunks are of {pixels} pixels, and of {LEAST_PIXELS} at least they are read"
+    if facts.dtype.kind == "i" and str(facts.attributes.get("_Unsigned")).lower() == "true":
+        return f"its numbers are stored as {facts.dtype}, and are meant without a sign (_Unsigned), which is not read"
     *before, down, across = (name.lower() for name in facts.names or [""] * len(facts.shape))
     if down in X_NAMES or across in Y_NAMES or any(name in (*X_NAMES, *Y_NAMES) for name in before):
         named = ", ".join(facts.names)[:80]

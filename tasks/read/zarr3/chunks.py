@@ -123,6 +123,9 @@ class ArrayChunks:
             else:
                 found[place] = kept
         if len(wanted) > 1 and self.objects.remote:
+            if self.facts.index is not None:
+                # One request for the index of each shard, and not one for each chunk in it.
+                list(_pool().map(self._index, {self._shard(place) for place in wanted}))
             return {**found, **dict(zip(wanted, _pool().map(self._chunk, wanted), strict=True))}
         return {**found, **{place: self._chunk(place) for place in wanted}}
 
@@ -139,8 +142,7 @@ class ArrayChunks:
         return self.objects.read(self._key(place), most=self.facts.chunk_bytes + SLACK)
 
     def _part(self, place: tuple[int, ...]) -> bytes | None:
-        parts = self.facts.parts
-        shard = tuple(n // of for n, of in zip(place, parts, strict=True))
+        parts, shard = self.facts.parts, self._shard(place)
         index = self._index(shard)
         if index is None:
             return None
@@ -155,6 +157,9 @@ class ArrayChunks:
         if content is None or len(content) != size:
             raise OSError(f"{self._key(shard)} ends before a chunk that its index names: it is damaged")
         return content
+
+    def _shard(self, place: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(n // of for n, of in zip(place, self.facts.parts, strict=True))
 
     def _index(self, shard: tuple[int, ...]) -> NDArray[np.uint64] | None:
         """(offset, length) of each chunk of a shard; None for a shard that was not written."""

@@ -55,17 +55,18 @@ class ByteSpan:
 
     def of(self, pieces: Iterable[bytes]) -> bytes:
         """The span of a whole object that comes in pieces, of which no more than the span is held."""
-        held, before = b"", 0
+        held, before = bytearray(), 0
         for piece in pieces:
             held += piece
             if self.start is None:
-                held = held[-self.size :]
+                del held[: -self.size]
                 continue
-            skipped = min(max(0, self.start - before), len(held))
-            held, before = held[skipped:], before + skipped
+            skipped = min(self.start - before, len(held))
+            del held[:skipped]
+            before += skipped
             if len(held) >= self.size:
-                return held[: self.size]
-        return held
+                break
+        return bytes(held[: self.size])
 
     def answers(self, told: str) -> bool:
         """True if an answer that says to hold this range ("bytes 0-9/100") holds the span, or all there is of it."""
@@ -180,12 +181,12 @@ def _from_web(url: str, rules: HostRules | None, *, most: int, span: ByteSpan | 
 
 
 def _joined(pieces: Iterable[bytes], most: int) -> bytes:
-    content = b""
+    content = bytearray()
     for piece in pieces:
         content += piece
         if len(content) > most:
             raise OSError(f"more than the {most:,} bytes come that are expected")
-    return content
+    return bytes(content)
 
 
 def _from_bucket(uri: str, settings: Mapping[str, str], *, most: int, span: ByteSpan | None) -> bytes | None:

@@ -170,5 +170,6 @@ def _packed(text: str) -> float | None:
 
 
 def _number(facts: ArrayFacts, key: str, usual: float) -> float:
+    """Scale or offset as the attributes state them; the usual one for no finite number, and for a scale of nothing."""
     value = number_of(facts.attributes.get(key))
-    return usual if value is None or not math.isfinite(value) else value
+    return usual if value is None or not math.isfinite(value) or (usual and not value) else value

@@ -126,6 +126,7 @@ STRANGE: dict[str, dict[str, Any]] = {
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [30, 40, 3]}},
         "dimension_names": ["y", "x", "band"],
     },
+    "numbers meant without a sign": {"data_type": "int16", "attributes": {"_Unsigned": "true"}},
     "chunks of a pixel": {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1]}}},
     "dates": {
         "shape": [3, 30, 40],
@@ -338,6 +339,21 @@ def sharded(folder: Path, place: str = "end") -> Path:
 def test_a_server_without_ranges_is_read(tmp_path: Path, place: str) -> None:
     with served(Web(sharded(tmp_path, place))) as url:
         assert np.array_equal(opened(url).read(1), VALUES)
+
+
+def test_each_index_of_a_shard_is_asked_for_once(tmp_path: Path) -> None:
+    class Counting(Web):
+        asked: list[str | None]
+
+        def answer(self, path: str, span: str | None) -> tuple[int, dict[str, str], bytes]:
+            self.asked.append(span)
+            return self.plain(path)
+
+    web = Counting(sharded(tmp_path))
+    web.asked = []
+    with served(web) as url:
+        assert np.array_equal(opened(url).read(1), VALUES)
+    assert web.asked.count("bytes=-100") == 2
 
 
 RANGES = {
