@@ -190,8 +190,8 @@ def forget_object(signed: str) -> None:
     """Make GDAL forget what it remembers of an object in a bucket, within the environment of a read."""
     # A handle of a name that is not to be cached drops everything kept under the name when it is closed, also one that
     # could not be opened.
-    with suppress(RasterioError, OSError, UnreadableError):
-        open_dataset(signed, overview=None, fresh=True).close()
+    with suppress(RasterioError, OSError):
+        _open_with_gdal(signed, overview=None, fresh=True, identity=None).close()
 
 
 def read_header(

@@ -150,13 +150,14 @@ def _nodata(facts: ArrayFacts) -> float | None:
     """
     for key in ("_FillValue", "fill_value", "missing_value"):
         value: Any = facts.attributes.get(key)
-        if (number := number_of(value)) is not None:
-            # As the array holds it: not every whole number of 64 bits is a float, nor -9999 a float of 16 bits.
-            if facts.dtype.kind != "f":
-                return int(value) if number.is_integer() and abs(number) <= 2**64 else number
+        number = _packed(value) if isinstance(value, str) and facts.dtype.kind == "f" else number_of(value)
+        if number is None:
+            continue
+        # As the array holds it: not every whole number of 64 bits is a float, nor -9999 a float of 16 bits.
+        if facts.dtype.kind != "f":
+            return int(value) if number.is_integer() and abs(number) <= 2**64 else number
+        with np.errstate(over="ignore"):
             return float(np.float16(number)) if facts.dtype == np.float16 else number
-        if isinstance(value, str) and facts.dtype.kind == "f" and (found := _packed(value)) is not None:
-            return found
     return math.nan if facts.dtype.kind == "f" else None
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import google_crc32c
 import numpy as np
@@ -149,6 +149,8 @@ def test_strange_documents_are_refused_in_a_sentence(tmp_path: Path, kind: str) 
         ("uint64", 2**64 - 1, 2**64 - 1),
         ("int64", -(2**63), -(2**63)),
         ("float16", -9999, -10000.0),
+        ("float16", "AAAAAICHw8A=", -10000.0),
+        ("float16", 1e20, np.inf),
         ("uint16", 7.0, 7),
         ("uint16", 10**400, None),
         ("uint16", True, None),
@@ -432,6 +434,14 @@ def test_an_older_store_is_read_where_what_is_not_there_is_forbidden(
         monkeypatch.setattr(gdal, "_open_with_gdal", Mock(side_effect=RasterioIOError("no such file")))
         with pytest.raises(PermissionError, match="403"):
             gdal.open_dataset(f"{url}/red", overview=None, fresh=True)
+
+
+def test_an_object_is_forgotten_without_asking_for_it_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Mock()
+    monkeypatch.setattr(gdal, "_open_with_gdal", asked)
+    with patch("tilewright.tasks.read.zarr3.raster.open_zarr") as opening:
+        gdal.forget_object("s3://bucket/scene.zarr/red")
+    assert (asked.call_count, opening.call_count) == (1, 0)
 
 
 @pytest.mark.parametrize("row", [(2**64 - 1, 200), (2**63, 200), (0, 0), (0, 2**64 - 1)])
