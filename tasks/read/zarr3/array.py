@@ -29,6 +29,14 @@ MOST_BANDS = 4096
 
 LONGEST_SIDE = 2**31 - 1
 
+KEYS = frozenset(
+    {
+        *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value"),
+        *("codecs", "attributes", "storage_transformers", "dimension_names"),
+    }
+)
+"""Of the document of an array."""
+
 LEAST_PIXELS = 64
 """Of a chunk: each costs a request or the opening of a file."""
 
@@ -82,6 +90,8 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
         raise RefusedArrayError("the href names a group of the Zarr store: name one of its arrays")
     if document.get("storage_transformers"):
         raise RefusedArrayError("it has storage transformers, which are not read")
+    if (strange := next((key for key, each in document.items() if _must_be_known(key, each)), None)) is not None:
+        raise RefusedArrayError(f"its document has the extension {strange[:40]!r}, which is not known here")
     dtype = _dtype(document.get("data_type"))
     shape = _sizes(document.get("shape"), "shape", most=LONGEST_SIDE)
     grid = document.get("chunk_grid")
@@ -113,6 +123,11 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
             f"{MOST_CHUNK:,} and {MOST_PARTS:,} are read"
         )
     return facts
+
+
+def _must_be_known(key: str, told: Any) -> bool:
+    """True for an extension that may change what chunks mean. Source: Zarr v3 core, "Extension points"."""
+    return key not in KEYS and not (isinstance(told, dict) and told.get("must_understand") is False)
 
 
 def refused_raster(facts: ArrayFacts) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 
-from tilewright.catalogs.hrefs import split_store
+from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.tasks.read.zarr3.array import number_of, read_array, refused_raster
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects, is_plain_name
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.tasks.read.zarr3.array import ArrayFacts
 
+
+SCHEMES = frozenset({"file", "http", "https", "s3"})
 
 AT_A_TIME, MOST_AT_A_TIME = 2**27, 1024
 """Bytes of chunks, and chunks, that a read holds beside what comes of them."""
@@ -104,13 +106,13 @@ class ZarrRaster:
 
 
 def open_zarr(signed: str, settings: Mapping[str, str], rules: HostRules | None) -> ZarrRaster | None:
-    """The Zarr v3 array of an href; None where it names no store, or one of another version.
+    """The Zarr v3 array of an href; None where it names no store, one of another version, or one that is nowhere.
 
     ``settings`` are GDAL's for the place. Raises OSError where it cannot be asked, RefusedArrayError for an array
     that cannot be read here.
     """
     named = split_store(signed)
-    if named is None:
+    if named is None or scheme_of(signed) not in SCHEMES:
         return None
     store, folder = named
     objects = StoreObjects(root=store, settings=settings, rules=rules)

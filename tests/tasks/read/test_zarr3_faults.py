@@ -126,6 +126,7 @@ STRANGE: dict[str, dict[str, Any]] = {
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [30, 40, 3]}},
         "dimension_names": ["y", "x", "band"],
     },
+    "an extension": {"shifted_by": {"name": "one"}},
     "numbers meant without a sign": {"data_type": "int16", "attributes": {"_Unsigned": "true"}},
     "chunks of a pixel": {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1]}}},
     "dates": {
@@ -434,6 +435,16 @@ def test_an_older_store_is_read_where_what_is_not_there_is_forbidden(
         monkeypatch.setattr(gdal, "_open_with_gdal", Mock(side_effect=RasterioIOError("no such file")))
         with pytest.raises(PermissionError, match="403"):
             gdal.open_dataset(f"{url}/red", overview=None, fresh=True)
+
+
+def test_an_extension_that_need_not_be_known_is_none(tmp_path: Path) -> None:
+    assert np.array_equal(opened(written(tmp_path, remarks={"must_understand": False})).read(1), VALUES)
+
+
+@pytest.mark.parametrize("href", ["gs://bucket/scene.zarr/red", "ftp://host/scene.zarr", "/vsicurl/http://a/s.zarr/b"])
+def test_other_places_are_refused_at_once(href: str) -> None:
+    with pytest.raises(ValueError, match=r"readable are|of GDAL's own"):
+        gdal.open_dataset(href, overview=None, fresh=False)
 
 
 def test_an_object_is_forgotten_without_asking_for_it_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
