@@ -133,6 +133,9 @@ class ArrayChunks:
         facts = self.facts
         content = self._whole(place) if facts.index is None else self._part(place)
         if content is None:
+            if not self.objects.remote and self.objects.document(self._folder) is None:
+                # On a disk it costs nothing to tell a chunk that was not written from an array that was removed.
+                raise OSError(f"the array {self._folder} is there no longer")
             return None
         chunk = facts.codecs.decode(content, facts.chunk, facts.dtype)
         KEPT.put((self._number, place), chunk)

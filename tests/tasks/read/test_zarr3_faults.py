@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -509,3 +510,11 @@ print(os.waitpid(child, 0)[1])
 """
     ended = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "0"
+
+
+def test_an_array_that_was_removed_meanwhile_is_no_fill(tmp_path: Path) -> None:
+    store = written(tmp_path)
+    raster = opened(store)
+    shutil.rmtree(store / "red")
+    with pytest.raises(OSError, match="there no longer"):
+        raster.read(1)
