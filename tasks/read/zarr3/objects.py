@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LARGEST_DOCUMENT = 2**24
 """Bytes of a metadata document; those with the documents of a whole store in them have some million."""
 
-SECONDS = 120.0
-"""In which an object must be there, however slowly it comes."""
+SECONDS, SLOWEST = 120.0, 2**18
+"""An object must be there in so many seconds, and one more for each so many bytes that it may have."""
 
 PIECE = 2**20
 
@@ -154,11 +154,12 @@ def _from_web(url: str, rules: HostRules | None, *, most: int, span: ByteSpan | 
 
     # A connection that was kept may be closed by now: once more.
     session = judged_session(rules, retries=1)
+    seconds = SECONDS + (most if span is None else span.size) / SLOWEST
     headers = {"Accept-Encoding": "identity", **({} if span is None else {"Range": span.header})}
     try:
         with (
-            session.watch.within(SECONDS, href=url),
-            session.get(url, headers=headers, timeout=SECONDS, stream=True) as answer,
+            session.watch.within(seconds, href=url),
+            session.get(url, headers=headers, timeout=seconds, stream=True) as answer,
         ):
             if answer.status_code in NOT_THERE:
                 return None

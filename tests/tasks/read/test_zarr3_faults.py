@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from tilewright.tasks.read import gdal
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
+from tilewright.tasks.read.zarr3 import objects
 from tilewright.tasks.read.zarr3.codecs import read_codecs
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError
 from tilewright.tasks.read.zarr3.raster import ZarrRaster, open_zarr
@@ -343,6 +345,26 @@ def sharded(folder: Path, place: str = "end") -> Path:
 def test_a_server_without_ranges_is_read(tmp_path: Path, place: str) -> None:
     with served(Web(sharded(tmp_path, place))) as url:
         assert np.array_equal(opened(url).read(1), VALUES)
+
+
+@pytest.mark.parametrize(("slowest", "enough"), [(2**30, False), (2**13, True)])
+def test_large_objects_may_take_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slowest: int, enough: bool
+) -> None:
+    class Slow(Web):
+        def answer(self, path: str, span: str | None) -> tuple[int, dict[str, str], bytes]:
+            time.sleep(0.4 if "/c/" in path else 0)
+            return self.plain(path)
+
+    with served(Slow(written(tmp_path))) as url:
+        raster = opened(url)
+        monkeypatch.setattr(objects, "SECONDS", 0.2)
+        monkeypatch.setattr(objects, "SLOWEST", slowest)
+        if enough:
+            assert np.array_equal(raster.read(1), VALUES)
+        else:
+            with pytest.raises(OSError, match="longer than"):
+                raster.read(1)
 
 
 def test_each_index_of_a_shard_is_asked_for_once(tmp_path: Path) -> None:
