@@ -177,12 +177,11 @@ def _described_assets(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The item's assets, with the fields that its properties state for all of them; of a group its arrays."""
     properties = mapping(item.get("properties"))
     common = {name: properties[name] for name in COMMON_FIELDS if properties.get(name) is not None}
-    return {
-        name: {**common, **each}
-        for key, asset in mapping(item.get("assets")).items()
-        if mapping(asset)
-        for name, each in _arrays(key, asset)
-    }
+    assets = {key: asset for key, asset in mapping(item.get("assets")).items() if mapping(asset)}
+    few = sum(map(_n_bands, assets.values())) <= MOST_BANDS
+    found = [(key, *each) for key, asset in assets.items() for each in (_arrays(key, asset) if few else [(key, asset)])]
+    # An asset of its own comes before a group's array of the same name.
+    return {name: {**common, **each} for key, name, each in found if name == key or name not in assets}
 
 
 def _arrays(key: str, asset: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -200,9 +199,18 @@ def _arrays(key: str, asset: Mapping[str, Any]) -> list[tuple[str, Mapping[str, 
         return [(key, asset)]
     shared = {field: value for field, value in asset.items() if field not in {"eo:bands", "raster:bands"}}
     return [
-        (f"{key}/{name}", {**shared, "href": f"{href.rstrip('/')}/{name}", "bands": [entry]})
+        (f"{key}/{name}", {**shared, **_own_place(entry), "href": f"{href.rstrip('/')}/{name}", "bands": [entry]})
         for name, entry in zip(names, entries, strict=True)
     ]
+
+
+def _own_place(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry says of the place and the pixels of its array, which an asset says of all of its own."""
+    return {
+        field: value
+        for field, value in entry.items()
+        if value is not None and (field.startswith("proj:") or field in {"gsd", "raster:spatial_resolution"})
+    }
 
 
 def _candidate(

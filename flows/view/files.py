@@ -108,6 +108,7 @@ class Files:
                 if array is None:
                     raise ViewError("its cube is in Zarr v2")
                 with array:
+                    _check_plain(array)
                     yield array
         except (RasterioError, CPLE_BaseError, OSError, RuntimeError) as error:
             raise ViewError(f"the cube cannot be read ({type(error).__name__})") from error
@@ -167,7 +168,6 @@ def area_of(lons: Sequence[float], lats: Sequence[float], middle: float) -> tupl
 
 def _check(dataset: Any) -> None:
     """Raise ViewError for a raster that is none of ours, before a pixel of it is read."""
-    affine = dataset.transform
     if dataset.driver != "GTiff":
         raise ViewError("its file is no GeoTIFF")
     if dataset.tags(ns="OVERVIEWS"):
@@ -177,6 +177,12 @@ def _check(dataset: Any) -> None:
         raise ViewError("its file is too large to be shown")
     if any(rows * cols > LARGEST_BLOCK for rows, cols in dataset.block_shapes):
         raise ViewError("its file is not tiled")
+    _check_plain(dataset)
+
+
+def _check_plain(dataset: Any) -> None:
+    """Raise ViewError for a raster without a place, or of anything but plain numbers."""
+    affine = dataset.transform
     if dataset.crs is None or not all(map(math.isfinite, affine[:6])) or affine.is_degenerate or affine.is_identity:
         raise ViewError("its file does not say where it lies")
     if any(np.dtype(each).kind not in "iuf" for each in dataset.dtypes):

@@ -55,7 +55,8 @@ def _observations(product: ViewedProduct, files: Files, lon: float, lat: float) 
     href = f"{product.storage.uri}/{OBSERVATIONS}"
     with suppress(ViewError), files.array(href, trusted=product.trusted) as dataset:
         row, col = pixel_of(dataset, lon, lat)
-        if dataset.count == 1 and 0 <= row < dataset.height and 0 <= col < dataset.width:
+        whole = np.dtype(dataset.dtypes[0]).kind in "iu"
+        if whole and dataset.count == 1 and 0 <= row < dataset.height and 0 <= col < dataset.width:
             stored = dataset.read(1, window=((row, row + 1), (col, col + 1)))[0, 0]
             told = {"value": int(stored), "text": str(stored), "pixel": [row, col]}
             yield {"layer": -1, "name": "observations", "unit": "", "state": "value", **told}

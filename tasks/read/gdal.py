@@ -167,8 +167,22 @@ def open_dataset(
 
     What GDAL keeps in memory of a URL's file is kept for each identity apart. An array in Zarr v3 is a `ZarrRaster`.
     """
-    if split_store(signed) is not None and (array := open_array(signed, way or Way())) is not None:
+    if split_store(signed) is None:
+        return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    try:
+        array = open_array(signed, way or Way())
+    except PermissionError as error:
+        # Where nothing may be listed, what is not there is forbidden too: the documents of Zarr v3 in an older store.
+        try:
+            return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+        except (RasterioError, OSError):
+            raise error from None
+    if array is not None:
         return array
+    return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+
+
+def _open_with_gdal(signed: str, *, overview: int | None, fresh: bool, identity: str | None) -> DatasetReader:
     signed = named_url(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
@@ -183,7 +197,7 @@ def forget_object(signed: str) -> None:
     # A handle of a name that is not to be cached drops everything kept under the name when it is closed, also one that
     # could not be opened.
     with suppress(RasterioError, OSError):
-        open_dataset(signed, overview=None, fresh=True).close()
+        _open_with_gdal(signed, overview=None, fresh=True, identity=None).close()
 
 
 def read_header(

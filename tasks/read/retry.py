@@ -17,6 +17,7 @@ from tilewright.catalogs.errors import CatalogError, RefusedRequestError
 from tilewright.catalogs.hrefs import split_store
 from tilewright.catalogs.network.rules import plain_words, refusal
 from tilewright.tasks.read.failures import without_query
+from tilewright.tasks.read.zarr3.objects import RefusedArrayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ FOREIGN = re.compile(r"not recognized as being in a supported file format|missin
 """GDAL's words on content that it cannot read; a server may send such content in passing, so it is asked thrice."""
 
 LOCAL_ATTEMPTS = 3
-"""Tries of a local file that can be read while its pixels cannot: they are damaged, and no server heals them."""
+"""Tries of a local file or store that can be read while its pixels cannot: they are damaged; no server heals them."""
 
 _CODE = re.compile(r"(?:response code|response_code|HTTP error code|HTTP/1\.1)\D{0,4}(\d{3})")
 
@@ -137,6 +138,8 @@ def read_with_retries(
         signed = sign()
         try:
             return read(signed, attempt)
+        except RefusedArrayError as error:
+            raise UnreadableError(str(error), final=True) from error
         except (RasterioError, OSError) as error:
             reason = _reason(error)
             if (refused := refusal(error, rules)) is not None:
@@ -177,14 +180,12 @@ def _is_final(href: str, reason: str) -> bool:
 
 
 def _answers(href: str) -> bool:
-    """True for a local file of which both ends can be read now, or a store that can be listed; those of a network drive
-    in trouble cannot.
-    """
+    """True for a local file of which both ends can be read now, or a store; those of a drive in trouble cannot."""
     if "://" in href:
         return False
     try:
         if Path(href).is_dir():
-            return bool(os.listdir(href))  # noqa: PTH208 -- the first name of many is enough, and it is one call
+            return any(Path(href).iterdir())
         with Path(href).open("rb") as file:
             file.read(1)
             file.seek(-1, os.SEEK_END)

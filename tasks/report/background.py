@@ -61,7 +61,8 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
     geobox = plan.raster.product_grid.geobox
     # A power of two reads an overview unchanged; any other factor is a warp, which took longer than a small job.
     shrink = 2.0 ** max(0, math.ceil(math.log2(max(geobox.shape) / max_size)))
-    small_geobox = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
+    height, width = (max(1, round(side / shrink)) for side in geobox.shape)
+    small_geobox = geobox.zoom_to((height, width))
     return _shown(entry, scenes, access, small_geobox)
 
 

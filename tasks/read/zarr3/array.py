@@ -29,6 +29,23 @@ MOST_BANDS = 4096
 
 LONGEST_SIDE = 2**31 - 1
 
+KEYS = frozenset(
+    {
+        *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value"),
+        *("codecs", "attributes", "storage_transformers", "dimension_names"),
+    }
+)
+"""Of the document of an array."""
+
+LEAST_PIXELS = 64
+"""Of a chunk: each costs a request or the opening of a file."""
+
+X_NAMES = ("x", "lon", "longitude", "long", "easting", "projection_x_coordinate", "col", "column", "columns")
+
+Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "row", "rows")
+
+DATE_NAMES = ("time", "t", "date", "datetime")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayFacts:
@@ -73,6 +90,8 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
         raise RefusedArrayError("the href names a group of the Zarr store: name one of its arrays")
     if document.get("storage_transformers"):
         raise RefusedArrayError("it has storage transformers, which are not read")
+    if (strange := next((key for key, each in document.items() if _must_be_known(key, each)), None)) is not None:
+        raise RefusedArrayError(f"its document has the extension {strange[:40]!r}, which is not known here")
     dtype = _dtype(document.get("data_type"))
     shape = _sizes(document.get("shape"), "shape", most=LONGEST_SIDE)
     grid = document.get("chunk_grid")
@@ -83,8 +102,8 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
     only = told[0] if isinstance(told, list) and len(told) == 1 and isinstance(told[0], dict) else {}
     sharded = only.get("name") == SHARDS
     inner, codecs, index, first = _sharding(only, outer, dtype) if sharded else (outer, None, None, False)
-    names = document.get("dimension_names")
     attributes = document.get("attributes")
+    attributes = attributes if isinstance(attributes, dict) else {}
     facts = ArrayFacts(
         shape=shape,
         dtype=dtype,
@@ -95,8 +114,8 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
         index_first=first,
         **_naming(document.get("chunk_key_encoding")),
         fill=_fill(document.get("fill_value"), dtype),
-        names=tuple(str(name) for name in names) if isinstance(names, list) and len(names) == len(shape) else (),
-        attributes=attributes if isinstance(attributes, dict) else {},
+        names=_names(document.get("dimension_names"), attributes.get("_ARRAY_DIMENSIONS"), n=len(shape)),
+        attributes=attributes,
     )
     if facts.chunk_bytes > MOST_CHUNK or math.prod(facts.parts) > MOST_PARTS:
         raise RefusedArrayError(
@@ -104,6 +123,49 @@ def read_array(document: Mapping[str, Any]) -> ArrayFacts:
             f"{MOST_CHUNK:,} and {MOST_PARTS:,} are read"
         )
     return facts
+
+
+def _must_be_known(key: str, told: Any) -> bool:
+    """True for an extension that may change what chunks mean. Source: Zarr v3 core, "Extension points"."""
+    return key not in KEYS and not (isinstance(told, dict) and told.get("must_understand") is False)
+
+
+def refused_raster(facts: ArrayFacts) -> str | None:
+    """The reason why an array is no raster of (y, x), or of bands before them, in chunks of a size to read, or None.
+
+    Names alone tell the order: dimensions without any are taken to be in this one.
+    """
+    if len(facts.shape) < 2 or (len(facts.shape) == 3 and facts.shape[0] > MOST_BANDS):
+        return f"the array has the shape {facts.shape}: rows and columns are read, or bands of them"
+    if (pixels := math.prod(facts.chunk[-2:])) < min(LEAST_PIXELS, math.prod(facts.shape[-2:])):
+        return f"its chunks are of {pixels} pixels, and of {LEAST_PIXELS} at least they are read"
+    if facts.dtype.kind == "i" and str(facts.attributes.get("_Unsigned")).lower() == "true":
+        return f"its numbers are stored as {facts.dtype}, and are meant without a sign (_Unsigned), which is not read"
+    *before, down, across = (name.lower() for name in facts.names or [""] * len(facts.shape))
+    if down in X_NAMES or across in Y_NAMES or any(name in (*X_NAMES, *Y_NAMES) for name in before):
+        named = ", ".join(facts.names)[:80]
+        return f"its dimensions are {named}: rows (y) and columns (x) are read, in this order, and bands before them"
+    if len(before) == 1 and before[0] in DATE_NAMES and facts.shape[0] > 1:
+        return f"it holds {facts.shape[0]:,} dates ({facts.names[0]}), and nothing says which of them the item means"
+    return None
+
+
+def number_of(value: Any) -> float | None:
+    """A number in a document, NaN and infinity too; None for what is none, or larger than a float can be."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _names(told: Any, in_attributes: Any, *, n: int) -> tuple[str, ...]:
+    """The names of the dimensions, an empty one for each that has none; none at all where not all n are told."""
+    for each in (told, in_attributes):
+        if isinstance(each, list) and len(each) == n:
+            return tuple(name if isinstance(name, str) else "" for name in each)
+    return ()
 
 
 def _dtype(told: Any) -> np.dtype:
@@ -134,7 +196,7 @@ def _sharding(
     if any(step != "crc32c" for step in index.steps):
         raise RefusedArrayError("the index of its shards is compressed, which is not read")
     place = told.get("index_location", "end")
-    if place not in {"start", "end"}:
+    if place not in ("start", "end"):
         raise RefusedArrayError(f"the index of its shards lies at {str(place)[:40]!r}")
     return inner, read_codecs(told.get("codecs"), dtype), index, place == "start"
 
@@ -143,7 +205,7 @@ def _naming(told: Any) -> dict[str, str]:
     """How objects are named. Source: Zarr v3 core, "Chunk key encoding": default (c/0/1) and v2 (0.1)."""
     name = told.get("name") if isinstance(told, dict) else told
     separator = settings_of(told).get("separator", "." if name == "v2" else "/")
-    if name not in {"default", "v2"} or separator not in {"/", "."}:
+    if name not in ("default", "v2") or separator not in ("/", "."):
         raise RefusedArrayError(f"its objects are named by {str(name)[:40]!r}, which is not read")
     return {"separator": separator, "prefix": "c" if name == "default" else ""}
 
@@ -161,10 +223,11 @@ def _fill(told: Any, dtype: np.dtype) -> float | int:
             bits = b""
         if bits:
             return float(np.frombuffer(bits, dtype=dtype.newbyteorder(">"))[0])
-    if isinstance(told, (int, float)) and not isinstance(told, bool):
-        if floats:
-            return float(told)
+    number = number_of(told)
+    if floats and number is not None:
+        return number
+    if not floats and number is not None and number.is_integer():
         limits = np.iinfo(dtype)
-        if told == int(told) and limits.min <= told <= limits.max:
+        if limits.min <= told <= limits.max:
             return int(told)
     raise RefusedArrayError(f"its fill_value is {str(told)[:40]!r}, which is no {dtype}")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CHECKSUM_BYTES = 4
 
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+
 SHARDS = "sharding_indexed"
 
 READ = "bytes, zstd, gzip, blosc, crc32c and sharding_indexed"
@@ -64,7 +66,7 @@ def read_codecs(told: Any, dtype: np.dtype) -> Codecs:
     if any(step not in _STEPS for step in steps) or sum(step != "crc32c" for step in steps) > 1:
         _refuse(names)
     endian = settings_of(told[0]).get("endian", "little")
-    if endian not in {"little", "big"}:
+    if endian not in ("little", "big"):
         _refuse([f"bytes with endian {endian!r}"[:60]])
     return Codecs(order="|" if dtype.itemsize == 1 else ">" if endian == "big" else "<", steps=steps)
 
@@ -89,9 +91,24 @@ def _zstd(content: bytes, size: int) -> bytes:
     out = np.empty(size, np.uint8)
     try:
         Zstd().decode(content, out)
+        # The library leaves what a shorter content does not reach as it was, and by now it is known to be no longer.
+        n_bytes = size if _zstd_size(content) in (None, size) else len(Zstd().decode(content))
     except (RuntimeError, ValueError) as error:
         raise OSError(f"a chunk is damaged (zstd: {error})") from None
+    if n_bytes != size:
+        raise OSError(f"a chunk is damaged (zstd: it has {n_bytes:,} bytes, and {size:,} are expected)")
     return out.tobytes()
+
+
+def _zstd_size(content: bytes) -> int | None:
+    """The bytes that the first frame says to have; None without a word. Source: RFC 8878, section 3.1.1.1."""
+    if content[:4] != ZSTD_FRAME:
+        return 0
+    kind, single, dictionary = content[4] >> 6, content[4] >> 5 & 1, (0, 1, 2, 4)[content[4] & 3]
+    length = (single, 2, 4, 8)[kind]
+    start = 5 + (1 - single) + dictionary
+    told = int.from_bytes(content[start : start + length], "little") + (256 if kind == 1 else 0)
+    return told if length else None
 
 
 def _blosc(content: bytes, size: int) -> bytes:
@@ -110,9 +127,12 @@ def _blosc(content: bytes, size: int) -> bytes:
 def _gzip(content: bytes, size: int) -> bytes:
     unpack = zlib.decompressobj(wbits=31)
     try:
-        return unpack.decompress(content, size + 1)
+        found = unpack.decompress(content, size + 1)
     except zlib.error as error:
         raise OSError(f"a chunk is damaged (gzip: {error})") from None
+    if not unpack.eof:
+        raise OSError("a chunk is damaged (gzip: it goes on, or ends before its checksum)")
+    return found
 
 
 def _crc32c(content: bytes, size: int) -> bytes:

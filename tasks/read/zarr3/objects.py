@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,20 +13,28 @@ from tilewright.catalogs.errors import CatalogError, RefusedRequestError
 from tilewright.catalogs.hrefs import encoded, scheme_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tilewright.catalogs.network.connect import HostRules
 
 
-LARGEST_DOCUMENT = 2**26
+LARGEST_DOCUMENT = 2**24
 """Bytes of a metadata document; those with the documents of a whole store in them have some million."""
 
-SECONDS = 120.0
-"""In which an object must be there, however slowly it comes."""
+SECONDS, SLOWEST = 120.0, 2**18
+"""An object must be there in so many seconds, and one more for each so many bytes that it may have."""
 
 PIECE = 2**20
 
+PLAIN_NAME = re.compile(r"[^/\\?#%:*\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+
 NOT_THERE = frozenset({404, 410})
+
+FORBIDDEN = frozenset({401, 403})
+"""What a bucket on the web also answers for what is not there, where it may not be listed."""
+
+CODINGS = frozenset({"gzip", "deflate"})
+"""Compressions on the way of whole objects, whose unpacking is bounded."""
 
 
 class RefusedArrayError(ValueError):
@@ -44,9 +53,30 @@ class ByteSpan:
         """The range as HTTP asks for it."""
         return f"bytes=-{self.size}" if self.start is None else f"bytes={self.start}-{self.start + self.size - 1}"
 
-    def of(self, whole: bytes) -> bytes:
-        """The span of a whole object."""
-        return whole[-self.size :] if self.start is None else whole[self.start : self.start + self.size]
+    def of(self, pieces: Iterable[bytes]) -> bytes:
+        """The span of a whole object that comes in pieces, of which no more than the span is held."""
+        held, before = bytearray(), 0
+        for piece in pieces:
+            held += piece
+            if self.start is None:
+                del held[: -self.size]
+                continue
+            skipped = min(self.start - before, len(held))
+            del held[:skipped]
+            before += skipped
+            if len(held) >= self.size:
+                break
+        return bytes(held[: self.size])
+
+    def answers(self, told: str) -> bool:
+        """True if an answer that says to hold this range ("bytes 0-9/100") holds the span, or all there is of it."""
+        found = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", told.strip())
+        if found is None:
+            return False
+        first, last, whole = int(found[1]), int(found[2]), found[3]
+        if self.start is not None:
+            return first == self.start and last < self.start + self.size
+        return whole == "*" or (last == int(whole) - 1 and first == max(0, int(whole) - self.size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +104,7 @@ class StoreObjects:
         if scheme == "file":
             content = _from_disk(Path(self.root.removeprefix("file://"), key), most=most, span=span)
         elif scheme == "s3":
-            content = _from_bucket(f"{self.root}/{key}", self.settings, span=span)
+            content = _from_bucket(f"{self.root}/{key}", self.settings, most=most, span=span)
         else:
             content = _from_web(encoded(f"{self.root}/{key}"), self.rules, most=most, span=span)
         if content is not None and len(content) > most:
@@ -93,10 +123,17 @@ class StoreObjects:
         try:
             plain = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise RefusedArrayError(f"{key} is no JSON") from error
+            # A server may send a page in its place, or half of it, in passing.
+            refused = OSError if self.remote else RefusedArrayError
+            raise refused(f"{key} is no JSON") from error
         if not isinstance(plain, dict) or plain.get("zarr_format") != 3:
             raise RefusedArrayError(f"{key} is no document of Zarr v3")
         return plain
+
+
+def is_plain_name(name: Any) -> bool:
+    """True for the name of a node directly in a group: no path, nothing that a URL or a disk would read another way."""
+    return isinstance(name, str) and name not in ("", ".", "..") and PLAIN_NAME.fullmatch(name) is not None
 
 
 def _from_disk(path: Path, *, most: int, span: ByteSpan | None) -> bytes | None:
@@ -117,31 +154,43 @@ def _from_web(url: str, rules: HostRules | None, *, most: int, span: ByteSpan | 
 
     # A connection that was kept may be closed by now: once more.
     session = judged_session(rules, retries=1)
+    seconds = SECONDS + (most if span is None else span.size) / SLOWEST
     headers = {"Accept-Encoding": "identity", **({} if span is None else {"Range": span.header})}
     try:
         with (
-            session.watch.within(SECONDS, href=url),
-            session.get(url, headers=headers, timeout=SECONDS, stream=True) as answer,
+            session.watch.within(seconds, href=url),
+            session.get(url, headers=headers, timeout=seconds, stream=True) as answer,
         ):
             if answer.status_code in NOT_THERE:
                 return None
             if answer.status_code not in {200, 206}:
-                raise OSError(f"HTTP error code : {answer.status_code}")
+                refused = PermissionError if answer.status_code in FORBIDDEN else OSError
+                raise refused(f"HTTP error code : {answer.status_code}")
+            ranged = answer.status_code == 206
+            if ranged and (span is None or not span.answers(answer.headers.get("Content-Range", ""))):
+                raise OSError("the server sends another range than it was asked for")
+            coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+            if coding != "identity" and (span is not None or coding not in CODINGS):
+                raise OSError(f"the server sends what it compressed itself ({coding[:20]})")
+            pieces = answer.iter_content(PIECE)
             # A server that knows no ranges sends the whole object.
-            ranged = span is not None and answer.status_code == 206
-            content = b""
-            for piece in answer.iter_content(PIECE):
-                content += piece
-                if len(content) > (span.size if span is not None and ranged else most):
-                    raise OSError(f"more than the {most:,} bytes come that are expected")
+            return span.of(pieces) if span is not None and not ranged else _joined(pieces, most)
     except RefusedRequestError as error:
         raise RefusedArrayError(str(error)) from error
     except CatalogError as error:
         raise OSError(str(error)) from error
-    return content if span is None or ranged else span.of(content)
 
 
-def _from_bucket(uri: str, settings: Mapping[str, str], *, span: ByteSpan | None) -> bytes | None:
+def _joined(pieces: Iterable[bytes], most: int) -> bytes:
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > most:
+            raise OSError(f"more than the {most:,} bytes come that are expected")
+    return bytes(content)
+
+
+def _from_bucket(uri: str, settings: Mapping[str, str], *, most: int, span: ByteSpan | None) -> bytes | None:
     import obstore  # noqa: PLC0415
 
     bucket, _, key = uri[len("s3://") :].partition("/")
@@ -149,14 +198,19 @@ def _from_bucket(uri: str, settings: Mapping[str, str], *, span: ByteSpan | None
     try:
         store = _bucket(bucket, tuple((name, settings.get(name)) for name in told))
         if span is None:
-            return bytes(obstore.get(store, key).bytes())
+            found = obstore.get(store, key)
+            if found.meta["size"] > most:
+                raise OSError(f"it has {found.meta['size']:,} bytes, and {most:,} are expected at most")
+            return bytes(found.bytes())
         if span.start is None:
             return bytes(obstore.get(store, key, options={"range": {"suffix": span.size}}).bytes())
         return bytes(obstore.get_range(store, key, start=span.start, length=span.size))
     except FileNotFoundError:
         return None
     except (ValueError, obstore.exceptions.BaseError) as error:
-        raise OSError(f"the bucket does not give it ({type(error).__name__})") from error
+        forbidden = obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError
+        refused = PermissionError if isinstance(error, forbidden) else OSError
+        raise refused(f"the bucket does not give it ({type(error).__name__})") from error
 
 
 @lru_cache(maxsize=32)

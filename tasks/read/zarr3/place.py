@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyproj
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from tilewright.tasks.read.zarr3.array import read_array
+from tilewright.tasks.read.zarr3.array import number_of, read_array
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
-from tilewright.tasks.read.zarr3.objects import RefusedArrayError
+from tilewright.tasks.read.zarr3.objects import RefusedArrayError, is_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 CRS_KEYS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson", "crs_wkt", "spatial_ref")
 """Attributes that name a CRS. Source: the conventions proj: and CF, as GDAL and eopf-geozarr write them."""
 
-TRANSFORM_KEYS = ("spatial:transform", "proj:transform")
-"""Attributes with the six numbers (or nine) of an affine, in the order of affine and STAC."""
-
 MOST_COORDINATES = 2**22
+
+MOST_REQUESTS = 4096
+"""Chunks in which coordinates may lie."""
+
+OTHER_UNITS = ("km", "kilometer", "kilometers", "kilometre", "kilometres", "rad", "radian", "radians", "microradian")
+"""Units of coordinates that are not those of a CRS, metres or degrees."""
 
 UNEVEN = 0.01
 """Shares of a pixel by which coordinates may lie beside an even grid: those of float32 are rounded."""
@@ -40,10 +44,12 @@ def place_of(objects: StoreObjects, folder: str, facts: ArrayFacts) -> tuple[CRS
     Raises OSError where a document cannot be had, RefusedArrayError for coordinates that are no even grid.
     """
     parent = folder.rpartition("/")[0]
-    told = [facts.attributes, *_mapping(objects, parent, facts), *(_group(objects, parent) if folder else ())]
-    crs = next((found for each in told if (found := _crs(each)) is not None), None)
-    transform = next((found for each in told if (found := _transform(each)) is not None), None)
-    return crs, transform or _from_coordinates(objects, parent, facts)
+    crs = transform = geo = None
+    for told in chain([facts.attributes], _mapping(objects, parent, facts), _group(objects, parent) if folder else ()):
+        crs, transform, geo = crs or _crs(told), transform or _transform(told, facts), geo or _geo_transform(told)
+        if crs is not None and transform is not None:
+            break
+    return crs, transform or _beside_coordinates(geo, objects, parent, facts)
 
 
 def _group(objects: StoreObjects, parent: str) -> Iterator[Mapping[str, Any]]:
@@ -54,7 +60,7 @@ def _group(objects: StoreObjects, parent: str) -> Iterator[Mapping[str, Any]]:
 
 def _mapping(objects: StoreObjects, parent: str, facts: ArrayFacts) -> Iterator[Mapping[str, Any]]:
     name = facts.attributes.get("grid_mapping")
-    if not isinstance(name, str) or not name or "/" in name or name in {".", ".."}:
+    if not is_plain_name(name):
         return
     document = objects.document(f"{parent}/{name}")
     if document is not None and isinstance(document.get("attributes"), dict):
@@ -64,21 +70,30 @@ def _mapping(objects: StoreObjects, parent: str, facts: ArrayFacts) -> Iterator[
 def _crs(attributes: Mapping[str, Any]) -> CRS | None:
     for key in CRS_KEYS:
         value = attributes.get(key)
-        if isinstance(value, dict):
-            value = json.dumps(value)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and value:
-            try:
-                return CRS.from_epsg(value) if isinstance(value, int) else CRS.from_user_input(value)
-            except (CRSError, OverflowError):
-                continue
+        if not isinstance(value, (str, int, dict)) or isinstance(value, bool) or not value:
+            continue
+        try:
+            # GDAL takes a text for the name of a file or a URL as well, and asks for it; PROJ does not.
+            known = pyproj.CRS.from_user_input(value)
+            return CRS.from_user_input(value) if isinstance(value, str) else CRS.from_wkt(known.to_wkt())
+        except (pyproj.exceptions.ProjError, CRSError, TypeError, ValueError, OverflowError, RecursionError):
+            continue
     return None
 
 
-def _transform(attributes: Mapping[str, Any]) -> Affine | None:
-    for key in TRANSFORM_KEYS:
-        numbers = _numbers(attributes.get(key))
-        if len(numbers) in {6, 9}:
-            return Affine(*numbers[:6])
+def _transform(attributes: Mapping[str, Any], facts: ArrayFacts) -> Affine | None:
+    """The transform that attributes state, from the corner of a pixel; None for that of an array of another shape."""
+    for prefix in ("spatial:", "proj:"):
+        numbers = _numbers(attributes.get(f"{prefix}transform"))
+        shape = attributes.get(f"{prefix}shape")
+        if len(numbers) in {6, 9} and (not isinstance(shape, list) or shape == list(facts.shape[-2:])):
+            centred = prefix == "spatial:" and attributes.get("spatial:registration") == "node"
+            return Affine(*numbers[:6]) * Affine.translation(-0.5, -0.5) if centred else Affine(*numbers[:6])
+    return None
+
+
+def _geo_transform(attributes: Mapping[str, Any]) -> Affine | None:
+    """GDAL's own attribute of a grid mapping."""
     text = attributes.get("GeoTransform")
     numbers = _numbers(text.split() if isinstance(text, str) else text)
     return Affine.from_gdal(*numbers) if len(numbers) == 6 else None
@@ -86,10 +101,29 @@ def _transform(attributes: Mapping[str, Any]) -> Affine | None:
 
 def _numbers(value: Any) -> list[float]:
     try:
-        found = [float(each) for each in value] if isinstance(value, list) else []
-    except (TypeError, ValueError):
+        found = [float(each) for each in value[:10]] if isinstance(value, list) else []
+    except (TypeError, ValueError, OverflowError):
         return []
     return found if np.isfinite(found).all() else []
+
+
+def _beside_coordinates(geo: Affine | None, objects: StoreObjects, parent: str, facts: ArrayFacts) -> Affine | None:
+    """The transform of the coordinates, or a GeoTransform that says the same in its own digits.
+
+    What xarray cuts out of an array keeps the GeoTransform of the whole, and has coordinates of its own.
+    """
+    try:
+        found = _from_coordinates(objects, parent, facts)
+    except RefusedArrayError:
+        if geo is None:
+            raise
+        return geo
+    if geo is None or found is None or geo.b or geo.d:
+        return geo or found
+    height, width = facts.shape[-2:]
+    corners = (0.0, 0.0), (float(width), float(height))
+    apart = max(abs(a - b) for corner in corners for a, b in zip(~found * (geo * corner), corner, strict=True))
+    return geo if apart <= UNEVEN else found
 
 
 def _from_coordinates(objects: StoreObjects, parent: str, facts: ArrayFacts) -> Affine | None:
@@ -98,7 +132,7 @@ def _from_coordinates(objects: StoreObjects, parent: str, facts: ArrayFacts) -> 
         return None
     axes = []
     for name, length in zip(facts.names[-2:], facts.shape[-2:], strict=True):
-        values = _coordinates(objects, f"{parent}/{name}".lstrip("/"), length)
+        values = _coordinates(objects, f"{parent}/{name}".lstrip("/"), length) if is_plain_name(name) else None
         if values is None:
             return None
         axes.append(_even(values, name))
@@ -107,18 +141,21 @@ def _from_coordinates(objects: StoreObjects, parent: str, facts: ArrayFacts) -> 
 
 
 def _coordinates(objects: StoreObjects, folder: str, length: int) -> np.ndarray | None:
-    document = objects.document(folder) if ".." not in folder.split("/") else None
-    if document is None or length < 2 or length > MOST_COORDINATES:
+    document = objects.document(folder) if 2 <= length <= MOST_COORDINATES else None
+    if document is None:
         return None
     axis = read_array(document)
     if axis.shape != (length,):
         return None
     found = np.empty(length, np.float64)
     (step,) = axis.chunk
+    if length / step > MOST_REQUESTS or axis.attributes.get("units") in OTHER_UNITS:
+        raise RefusedArrayError(f"its coordinates {folder[-40:]} are in too many chunks, or in km or radians")
     for (number,), chunk in ArrayChunks(objects, folder, axis).at([(n,) for n in range(-(-length // step))]).items():
         inside = slice(number * step, min(length, (number + 1) * step))
         found[inside] = axis.fill if chunk is None else chunk[: inside.stop - inside.start]
-    return found
+    scale, offset = (number_of(axis.attributes.get(key)) for key in ("scale_factor", "add_offset"))
+    return found * (1.0 if scale is None else scale) + (offset or 0.0)
 
 
 def _even(values: np.ndarray, name: str) -> tuple[float, float]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 
-from tilewright.catalogs.hrefs import split_store
-from tilewright.tasks.read.zarr3.array import MOST_BANDS, read_array
+from tilewright.catalogs.hrefs import scheme_of, split_store
+from tilewright.tasks.read.zarr3.array import number_of, read_array, refused_raster
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
-from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects
+from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects, is_plain_name
 from tilewright.tasks.read.zarr3.place import place_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.tasks.read.zarr3.array import ArrayFacts
+
+
+SCHEMES = frozenset({"file", "http", "https", "s3"})
+
+AT_A_TIME, MOST_AT_A_TIME = 2**27, 1024
+"""Bytes of chunks, and chunks, that a read holds beside what comes of them."""
 
 
 class ZarrRaster:
@@ -41,7 +48,9 @@ class ZarrRaster:
         self.height, self.width = facts.shape[-2:]
         self.shape = (self.height, self.width)
         self.count = facts.shape[0] if len(facts.shape) == 3 else 1
-        self.dtypes = (facts.dtype.name,) * self.count
+        # GDAL knows no floats of 16 bits; those of 32 hold each of them.
+        self._dtype = np.dtype(np.float32) if facts.dtype == np.float16 else facts.dtype
+        self.dtypes = (self._dtype.name,) * self.count
         self.nodatavals = (_nodata(facts),) * self.count
         self.scales = (_number(facts, "scale_factor", 1.0),) * self.count
         self.offsets = (_number(facts, "add_offset", 0.0),) * self.count
@@ -74,18 +83,16 @@ class ZarrRaster:
         """
         (top, bottom), (left, right) = window or ((0, self.height), (0, self.width))
         facts = self.facts
-        made = np.empty((bottom - top, right - left), facts.dtype) if out is None else out
+        made = np.empty((bottom - top, right - left), self._dtype) if out is None else out
         height, width = facts.chunk[-2:]
         lead = ((index - 1) // facts.chunk[0],) if len(facts.shape) == 3 else ()
-        places = [
-            (*lead, row, col)
-            for row in range(top // height, -(-bottom // height))
-            for col in range(left // width, -(-right // width))
-        ]
+        rows_of_chunks = range(top // height, -(-bottom // height))
+        cols_of_chunks = range(left // width, -(-right // width))
+        places = ((*lead, row, col) for row in rows_of_chunks for col in cols_of_chunks)
         # Some at a time, so that a large window does not hold all of its chunks beside itself.
-        most = max(8, 2**26 // facts.chunk_bytes)
-        for first in range(0, len(places), most):
-            for place, chunk in self._chunks.at(places[first : first + most]).items():
+        most = min(max(1, AT_A_TIME // facts.chunk_bytes), MOST_AT_A_TIME)
+        while some := list(islice(places, most)):
+            for place, chunk in self._chunks.at(some).items():
                 row, col = place[-2] * height, place[-1] * width
                 rows = slice(max(top, row), min(bottom, row + height, self.height))
                 cols = slice(max(left, col), min(right, col + width, self.width))
@@ -99,13 +106,13 @@ class ZarrRaster:
 
 
 def open_zarr(signed: str, settings: Mapping[str, str], rules: HostRules | None) -> ZarrRaster | None:
-    """The Zarr v3 array of an href; None where it names no store, or one of another version.
+    """The Zarr v3 array of an href; None where it names no store, one of another version, or one that is nowhere.
 
     ``settings`` are GDAL's for the place. Raises OSError where it cannot be asked, RefusedArrayError for an array
     that cannot be read here.
     """
     named = split_store(signed)
-    if named is None:
+    if named is None or scheme_of(signed) not in SCHEMES:
         return None
     store, folder = named
     objects = StoreObjects(root=store, settings=settings, rules=rules)
@@ -113,27 +120,29 @@ def open_zarr(signed: str, settings: Mapping[str, str], rules: HostRules | None)
     if document is None:
         return None
     if document.get("node_type") == "group" and not folder:
-        folder, document = _only_array(document)
+        # The metadata of a whole store may be older than that of its arrays.
+        folder = _only_array(document)
+        document = objects.document(folder) or {}
     facts = read_array(document)
-    if len(facts.shape) < 2 or (len(facts.shape) == 3 and facts.shape[0] > MOST_BANDS):
-        raise RefusedArrayError(f"the array has the shape {facts.shape}: rows and columns are read, or bands of them")
+    if (reason := refused_raster(facts)) is not None:
+        raise RefusedArrayError(reason)
     crs, transform = place_of(objects, folder, facts)
     return ZarrRaster(signed, ArrayChunks(objects, folder, facts), crs=crs, transform=transform)
 
 
-def _only_array(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The one array of a store that has rows and columns, by its consolidated metadata."""
+def _only_array(document: Mapping[str, Any]) -> str:
+    """The name of the one array of a store that has rows and columns, by its consolidated metadata."""
     told = document.get("consolidated_metadata")
     members = told.get("metadata") if isinstance(told, dict) else None
-    found = {
-        name: each
+    found = [
+        name
         for name, each in (members.items() if isinstance(members, dict) else ())
         if isinstance(each, dict) and isinstance(each.get("shape"), list) and len(each["shape"]) >= 2
-    }
-    if len(found) != 1:
-        names = ", ".join(sorted(found)[:8]) or "none that its metadata lists"
-        raise RefusedArrayError(f"the href names a Zarr store, and not which of its arrays: {names}")
-    return next(iter(found.items()))
+    ]
+    if len(found) != 1 or not all(map(is_plain_name, found[0].split("/"))):
+        names = ", ".join(name[:40] for name in sorted(found)[:8]) or "none that its metadata lists"
+        raise RefusedArrayError(f"the href names a Zarr store, and not which of its arrays: {names[:200]}")
+    return found[0]
 
 
 def _nodata(facts: ArrayFacts) -> float | None:
@@ -142,11 +151,15 @@ def _nodata(facts: ArrayFacts) -> float | None:
     The array's own fill value is what was never written, which may be a value like any other.
     """
     for key in ("_FillValue", "fill_value", "missing_value"):
-        value = facts.attributes.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, str) and facts.dtype.kind == "f" and (found := _packed(value)) is not None:
-            return found
+        value: Any = facts.attributes.get(key)
+        number = _packed(value) if isinstance(value, str) and facts.dtype.kind == "f" else number_of(value)
+        if number is None:
+            continue
+        # As the array holds it: not every whole number of 64 bits is a float, nor -9999 a float of 16 bits.
+        if facts.dtype.kind != "f":
+            return int(value) if number.is_integer() and abs(number) <= 2**64 else number
+        with np.errstate(over="ignore"):
+            return float(np.float16(number)) if facts.dtype == np.float16 else number
     return math.nan if facts.dtype.kind == "f" else None
 
 
@@ -160,6 +173,6 @@ def _packed(text: str) -> float | None:
 
 
 def _number(facts: ArrayFacts, key: str, usual: float) -> float:
-    value = facts.attributes.get(key)
-    told = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if told else usual  # type: ignore[arg-type]
+    """Scale or offset as the attributes state them; the usual one for no finite number, and for a scale of nothing."""
+    value = number_of(facts.attributes.get(key))
+    return usual if value is None or not math.isfinite(value) or (usual and not value) else value

@@ -121,6 +121,30 @@ def test_observations_are_those_of_the_cube(cloudy):
             assert (told["name"], told["value"], told["pixel"]) == ("observations", counts[row, col], [row, col])
 
 
+STRANGE_CUBES = {
+    "no place": {"proj:code": "EPSG:4326"},
+    "no extent": {"proj:code": "EPSG:4326", "proj:transform": [0] * 6},
+    "no CRS": {"proj:transform": [1, 0, 0, 0, -1, 90]},
+    "endless": {"proj:code": "EPSG:4326", "proj:transform": [1, 0, 0, 0, -1, 90]},
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE_CUBES)
+def test_a_strange_cube_tells_no_observations_and_the_layers_go_on(cloudy, tmp_path, kind):
+    shutil.copytree(cloudy["output"], tmp_path / "strange")
+    cube = tmp_path / "strange" / "data.zarr"
+    shutil.rmtree(cube)
+    numbers = np.full((90, 90), np.inf if kind == "endless" else 3, "float32" if kind == "endless" else "int16")
+    array = zarr.create_array(cube / "observations", shape=numbers.shape, chunks=(90, 90), dtype=numbers.dtype)
+    array[...] = numbers
+    array.attrs.update(STRANGE_CUBES[kind])
+    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    with page_of(tmp_path / "strange") as page:
+        told = page.values(*to_degrees.transform(400_905, 5_400_005))[0]
+        assert told
+        assert "observations" not in [each["name"] for each in told]
+
+
 def test_the_scenes_beneath_are_their_true_colours(cloudy):
     bands = ("red", "green", "blue")
     clear, flags = {band: [] for band in bands}, []

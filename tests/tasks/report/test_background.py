@@ -60,6 +60,12 @@ def test_with_a_mask_clouds_are_shown_only_where_nothing_else_was_seen(card, tmp
     assert shown[:, SIDE // 2 :].min() > 250
 
 
+def test_a_product_far_longer_than_wide_is_shown(card, tmp_path):
+    world = days(tmp_path, classes=False)
+    plan = plan_job(pixel_job(world, card, tmp_path / "out", rows=(0, SIDE), cols=(0, 1)))
+    assert background_picture(plan, Access(), max_size=16).shape == (16, 1, 3)
+
+
 def test_the_ground_beneath_places_lies_where_it_is_asked_for(card, tmp_path, monkeypatch):
     world = days(tmp_path, classes=True)
     plan = plan_job(pixel_job(world, card, tmp_path / "out", rows=(0, SIDE), cols=(0, SIDE)))
