@@ -118,7 +118,7 @@ class FileHeader:
                 "the file first"
             )
         if not self.crs:
-            return "the file has no CRS: write one into it, e.g. with gdal_edit.py -a_srs"
+            return "the file has no CRS: write one into it (gdal_edit.py -a_srs), or that of a Zarr store into its item"
         if not self.located:
             return "the file's CRS is neither projected nor geographic, so it has no place on the Earth"
         if self.transform.is_identity or self.transform.is_degenerate:
