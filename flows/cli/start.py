@@ -67,7 +67,8 @@ def init(
 
 
 def _ask(question: str, usual: str) -> str:
-    typer.echo("\n".join(wrapped(question[0].upper() + question[1:], 100)))
+    first, *more = question.splitlines()
+    typer.echo("\n".join([*wrapped(first[0].upper() + first[1:], 100), *more]))
     answer: str = typer.prompt(">", default=usual or None, prompt_suffix=" ")
     return answer
 

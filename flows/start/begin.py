@@ -18,7 +18,7 @@ from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.period import as_periods, checked_name
 from tilewright.flows.schema.job_schema import TITLE, job_schema
 from tilewright.flows.schema.texts import TEXTS
-from tilewright.models.card.registry import builtin_names, find_card
+from tilewright.models.card.registry import builtin_titles, find_card
 from tilewright.models.errors import CardError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def begin_job(
 ) -> Begun:
     """A new job in ``path``, from the answers ``given`` (name, area, source, model, period, before, after, output).
 
-    ``ask(question, usual)`` gets those that are missing, None where nobody can be asked; ``complain`` says why an
-    answer was not taken, and it is asked for again. Paths among the answers are those of the working folder.
+    ``ask(question, usual)`` gets those that are missing (a question may have several lines), None where nobody can be
+    asked; ``complain`` says why an answer was not taken, and it is asked for again. Paths among the answers are those of the working folder.
 
     Raises BeginError where a needed answer is missing or wrong and nobody can be asked, and where the file is there.
     """
@@ -114,20 +114,26 @@ class _Talk:
             return self.ask(question, usual).strip()
         if usual:
             return usual
-        raise BeginError(f"--{key} is missing, and nobody can be asked here: {question.rstrip('.')}.")
+        raise BeginError(f"--{key} is missing, and nobody can be asked here: {question.splitlines()[0].rstrip('.')}.")
 
 
 def _answers(talk: _Talk, path: Path) -> dict[str, Any]:
     area = talk.answer("area", f"where? {TEXTS['area']}", lambda text: _area(text, talk.home))
-    sources = ", ".join(known_sources())
-    question = f"scenes from where? {sources}, or a catalog's path or URL"
+    sources = {name: each.title for name, each in known_sources().items()}
+    question = _choices("scenes from where? One of these, or a catalog's path or URL", sources)
     source = talk.answer("source", question, lambda text: _source(text, talk.home), USUAL["source"])
-    question = f"which model? {', '.join(builtin_names())}, or a card's path or URL"
+    question = _choices("which model? One of these, or a card's path or URL", builtin_titles())
     model, kinds = talk.answer("model", question, lambda text: _model(text, talk.home), USUAL["model"])
     period = _period(talk, pair="pair" in kinds)
     name = talk.answer("name", "the product's name", checked_name, path.stem if _is_name(path.stem) else "job")
     output = talk.given.get("output") or f"out/{name}"
     return {"name": name, "area": area, "period": period, "source": source, "model": model, "output": output}
+
+
+def _choices(question: str, choices: Mapping[str, str]) -> str:
+    """The question with what may be answered beneath it, a line each."""
+    width = max(map(len, choices))
+    return "\n".join([question, *(f"  {name:<{width}}  {title}" for name, title in choices.items())])
 
 
 def _period(talk: _Talk, *, pair: bool) -> Any:

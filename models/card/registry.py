@@ -48,6 +48,13 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in BUILTIN.glob(f"*/{CARD_NAME}")))
 
 
+def builtin_titles() -> dict[str, str]:
+    """What each built-in model is, by its name."""
+    files = {name: BUILTIN / name / CARD_NAME for name in builtin_names()}
+    cards = {name: parse_json(file.read_bytes(), origin=str(file)) for name, file in files.items()}
+    return {name: str(card["properties"]["title"]) for name, card in cards.items()}
+
+
 def find_card(
     reference: str, *, base: Path | None = None, cache: Path | None = None, certificates: bytes | None = None
 ) -> ModelCard:

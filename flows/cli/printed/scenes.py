@@ -25,23 +25,31 @@ if TYPE_CHECKING:
 
 
 def print_scenes(scenes: Sequence[Scene], area: BaseGeometry) -> None:
-    """Print the scenes of a job, one a line with its share of the area, then why their radiometric states are so."""
+    """Print the scenes of a job, one a line with its share of the area, then why their radiometric states are so.
+
+    A platform or granule that all of them share is said once above; where they differ it is a column.
+    """
     console = shown_console()
     days = sorted({scene.datetime.date().isoformat() for scene in scenes})
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else days[0]
     print_line(console, f"{plural(len(scenes), 'scene')} on {plural(len(days), 'day')}, {span}")
-    rows = [
-        (
-            scene.datetime.date().isoformat(),
-            "" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f} %",
-            percent_below(covered_share(area, [shape(scene.geometry)])),
-            scene.baseline or "",
-            scene.state,
-            scene.id,
-        )
-        for scene in scenes
-    ]
-    print_columns(console, ("date", "cloud", "area", "baseline", "radiometry", "scene"), rows, right={1, 2})
+    stated = {
+        "platform": [scene.platform or "" for scene in scenes],
+        "granule": [scene.granule or "" for scene in scenes],
+    }
+    shared = [f"{name} {cells[0]}" for name, cells in stated.items() if len({*cells}) == 1 and cells[0]]
+    if shared:
+        print_line(console, ", ".join(shared))
+    columns = {
+        "date": [scene.datetime.date().isoformat() for scene in scenes],
+        "cloud": ["" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f} %" for scene in scenes],
+        "area": [percent_below(covered_share(area, [shape(scene.geometry)])) for scene in scenes],
+        **{name: cells for name, cells in stated.items() if len({*cells}) > 1},
+        "baseline": [scene.baseline or "" for scene in scenes],
+        "radiometry": [scene.state for scene in scenes],
+        "scene": [scene.id for scene in scenes],
+    }
+    print_columns(console, [*columns], [*zip(*columns.values(), strict=True)], right={1, 2})
     print_line(console, "Why this radiometry:")
     reasons = Counter((scene.state, scene.state_reason) for scene in scenes)
     print_facts(console, [(state, f"{reason} ({plural(n, 'scene')})") for (state, reason), n in reasons.items()])

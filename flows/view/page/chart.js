@@ -10,19 +10,27 @@ function svg(tag, attributes, ...inside) {
 
 const titled = (element, words) => { element.append(svg("title", {}, words)); return element; };
 
-/** The scale of times (ms) on pixels from `left` to `right`, with about `n` days to name. */
+/** The scale of times (ms) on pixels from `left` to `right`, with at most `n` days to name: those of the first and the
+ * last moment, and of moments between as far as their names have room. */
 function timeAxis(times, left, right, n) {
   const pad = Math.max((Math.max(...times) - Math.min(...times)) * 0.03, 43200000);
   const first = Math.min(...times) - pad, last = Math.max(...times) + pad;
   const at = (time) => left + (time - first) / (last - first) * (right - left);
-  const ticks = [];
-  for (let number = 0; number < n; number += 1) {
-    const time = first + (number + 0.5) / n * (last - first);
-    const day = new Date(time).toISOString().slice(0, 10), noon = Date.parse(day) + 43200000;
-    const place = Math.min(Math.max(at(noon), left + 30), right - 30);
-    if (!ticks.some((tick) => Math.abs(tick.place - place) < 76)) ticks.push({ day, place });
+  const sorted = [...new Set(times)].sort((one, other) => one - other), ticks = [];
+  const wish = Array.from({ length: n - 2 }, (_, number) => sorted[Math.round((number + 1) / (n - 1) * (sorted.length - 1))]);
+  for (const time of [sorted[0], sorted.at(-1), ...wish]) {
+    const place = Math.min(Math.max(at(time), left + 30), right - 30);
+    if (!ticks.some((tick) => Math.abs(tick.place - place) < 70)) ticks.push({ day: new Date(time).toISOString().slice(0, 10), place });
   }
   return { at, ticks };
+}
+
+/** Three to six round numbers (steps of 1, 2 or 5) that hold `low` and `high` between the first and the last. */
+function roundNumbers(low, high) {
+  const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
+  const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, number) => Number(((first + number) * step).toPrecision(12)));
 }
 
 /** Scenes that lie on each other in a chart, as one group each. */
@@ -87,10 +95,11 @@ export function drawSeries(input, product, make) {
 function seriesChart(passes, bands, values) {
   const width = 304, height = 150, left = 40, right = width - 8, top = 8, bottom = height - 24;
   const { at, ticks } = timeAxis(passes.map((pass) => Date.parse(pass.time)), left, right, 3);
-  const low = Math.min(0, ...values), high = Math.max(...values, low + 1e-6);
+  const least = Math.min(0, ...values), marks = roundNumbers(least, Math.max(...values, least + 1e-6));
+  const low = marks[0], high = marks.at(-1);
   const y = (value) => bottom - (value - low) / (high - low) * (bottom - top);
-  const mark = (value) => [svg("line", { class: "axis", x1: left, x2: right, y1: y(value), y2: y(value) }), svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(3)))];
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Time series" }, ...mark(low), ...mark((low + high) / 2), ...mark(high),
+  const mark = (value) => [svg("line", { class: "axis", x1: left, x2: right, y1: y(value), y2: y(value) }), svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, String(value).length > 6 ? value.toExponential() : value)];
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Time series" }, ...marks.flatMap(mark),
     ...ticks.map((tick) => svg("text", { x: tick.place, y: height - 6, "text-anchor": "middle" }, tick.day)));
   bands.forEach((band, number) => {
     const colour = COLOURS[number % COLOURS.length];

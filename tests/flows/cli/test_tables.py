@@ -24,6 +24,7 @@ def test_scenes_are_in_columns_and_their_reason_is_below(said):
     period = {"before": "2021-06", "after": "2021-09"}
     assert said("search", period=period, model="cva-change").stdout.splitlines() == [
         "2 scenes on 2 days, 2021-06-17 to 2021-09-25",
+        "platform sentinel-2b, granule 33UUP",
         "date        cloud    area  baseline  radiometry  scene",
         "2021-06-17    0 %  82.1 %  03.00     no-offset   S2B_33UUP_20210617_1_L2A",
         "2021-09-25    0 %  82.1 %  03.01     no-offset   S2B_33UUP_20210925_1_L2A",
