@@ -38,6 +38,31 @@ PROJECTION_1_2 = f"{EXTENSIONS}/projection/v1.2.0/schema.json"
 Source: its changelog, v1.2.0 ("`proj:code`" added, "`proj:epsg`" deprecated) and v2.0.0 ("`proj:epsg`" removed).
 """
 
+ALTERNATE = f"{EXTENSIONS}/alternate-assets/v1.2.0/schema.json"
+
+ALTERNATE_SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$id": ALTERNATE,
+    "properties": {
+        "assets": {
+            "additionalProperties": {
+                "properties": {
+                    "alternate": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "additionalProperties": {
+                            "type": "object",
+                            "required": ["href"],
+                            "properties": {"href": {"type": "string", "format": "iri-reference", "minLength": 1}},
+                        },
+                    }
+                }
+            }
+        }
+    },
+}
+"""What the alternate assets extension says of an Item's assets, whose own schema no package distributes."""
+
 # Where pystac keeps the core schemas, and the folder of the address that the others name them by.
 CORE_PARTS = ("bands", "basics", "common", "data-values", "datetime", "instrument", "licensing", "provider")
 
@@ -87,6 +112,7 @@ def stac_schemas() -> Schemas:
             for version in extension.iterdir():
                 schema = _read(version / "schema.json")
                 found[schema["$id"].rstrip("#")] = schema
+    found[ALTERNATE] = ALTERNATE_SCHEMA
     found[PROJECTION_1_2] = _projection_1_2(found[PROJECTION_2_0])
     return Schemas.of(found)
 

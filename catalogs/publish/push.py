@@ -16,6 +16,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, local_path, resolve_href, scheme_of
 from tilewright.catalogs.publish.collection import merge_bbox, merge_interval
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
+from tilewright.catalogs.schemas import ALTERNATE
 from tilewright.catalogs.sources.fetch import quoted, send
 
 if TYPE_CHECKING:
@@ -72,13 +73,16 @@ def push_item(
     item: Mapping[str, Any],
     *,
     base: str,
+    bucket: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> PushResult:
     """The action that was needed: an Item that the API lacks is created, one that differs is updated.
 
     A missing Collection is created, and an existing one's extent is widened if the Item's Collection is larger. `base`
-    is the absolute address of the Item's document; relative hrefs are resolved against it. `headers` (authorization)
-    are sent to the API alone and never appear in a message. The Item is read back and compared field by field.
+    is the absolute address of the Item's document; relative hrefs are resolved against it. `bucket` is the document's
+    URI in the bucket in which it lies, if that is another: each asset then says it as its alternate place. `headers`
+    (authorization) are sent to the API alone and never appear in a message. The Item is read back and compared field
+    by field.
 
     Raises:
         CatalogError: the documents are not valid STAC, or `base` is a local path.
@@ -90,7 +94,7 @@ def push_item(
         )
     client = _Client(api.rstrip("/"), dict(headers or {}))
     collection_path = f"/collections/{quote(str(collection['id']), safe='')}"
-    absolute = absolute_document(item, base)
+    absolute = _with_alternates(absolute_document(item, base), item, bucket)
     absolute["links"].append({"rel": "collection", "href": client.address(collection_path), "type": "application/json"})
     validate_item(absolute)
     _ensure_collection(client, collection_path, absolute_document(collection, base))
@@ -114,6 +118,18 @@ def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:
         key: {**asset, "href": resolve_href(asset["href"], base)} for key, asset in document.get("assets", {}).items()
     }
     return {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
+
+
+def _with_alternates(absolute: dict[str, Any], item: Mapping[str, Any], bucket: str | None) -> dict[str, Any]:
+    """The Item whose assets also say where they lie in a bucket. Source: the alternate assets extension, v1.2.0."""
+    if bucket is None:
+        return absolute
+    scheme = scheme_of(bucket)
+    assets = {
+        key: {**asset, "alternate": {scheme: {"href": resolve_href(item["assets"][key]["href"], bucket)}}}
+        for key, asset in absolute["assets"].items()
+    }
+    return {**absolute, "assets": assets, "stac_extensions": sorted({*absolute["stac_extensions"], ALTERNATE})}
 
 
 def _is_local_path(href: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.schemas import (
+    ALTERNATE,
     COLLECTION,
     EXTENSIONS,
     ITEM,
@@ -32,7 +33,7 @@ RASTER = f"{EXTENSIONS}/raster/v1.1.0/schema.json"
 
 RENDER = f"{EXTENSIONS}/render/v2.0.0/schema.json"
 
-PUBLISHED = (CLASSIFICATION, FILE, PROCESSING, PROJECTION, PROJECTION_2_0, RASTER, RENDER)
+PUBLISHED = (ALTERNATE, CLASSIFICATION, FILE, PROCESSING, PROJECTION, PROJECTION_2_0, RASTER, RENDER)
 """The extensions that a published Item or Collection may declare; pystac turns projection 1.2 into 2.0 as it reads."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import signal
 import sys
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
 
 from tilewright.flows.ending import EndedError, heard_signals, interruption_words
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
@@ -29,17 +27,6 @@ if TYPE_CHECKING:
 DEBUG = "--debug"
 
 AS_JSON = "--json"
-
-USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
-"""What the library raises for words that a command does not take."""
-
-WORDS = (
-    (r"Input should be a valid integer|'.*' is not a valid integer", "expected a whole number"),
-    (r"Input should be a valid number|'.*' is not a valid float", "expected a number"),
-    (r"Input should be", "expected"),
-    (r"Got unexpected extra arguments?(\(s\))? \((.*)\)", r"There is one word too many, \2"),
-)
-"""What the library says of a word that a command does not take, and what is said instead."""
 
 KEPT = " What is finished is kept: the same command goes on from there."
 
@@ -161,7 +148,7 @@ def told_exits(ending: Ending, *, resumable: bool = False, restarts: str = "") -
         ending.said = f"{interruption_words(interruption)}.{kept}"
         with suppress(OSError):
             say(ending.said)
-        raise _end(ending, 128 + number) from None
+        raise end_with(ending, 128 + number) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:  # the one place where what nobody foresaw is put into words
@@ -172,11 +159,11 @@ def told_exits(ending: Ending, *, resumable: bool = False, restarts: str = "") -
         ending.said = str(error) if is_own(error) else unforeseen(error)
         say(ending.said)
         if is_own(error):
-            raise _end(ending, exit_code(error)) from None
-        raise _end(ending, 1) from None
+            raise end_with(ending, exit_code(error)) from None
+        raise end_with(ending, 1) from None
 
 
-def _end(ending: Ending, code: int) -> typer.Exit:
+def end_with(ending: Ending, code: int) -> typer.Exit:
     """The exit with a code; a command that was to print JSON prints what it says, unless its answer stands already."""
     if ending.as_json and not ending.printed:
         from tilewright.flows.cli.options import print_json
@@ -207,57 +194,6 @@ def unforeseen(error: Exception) -> str:
         f"An error that was not foreseen ({name}: {said}). Run again with {DEBUG} for its trace, and report it with "
         f"that. {KEPT_NOTE}"
     )
-
-
-class Commands(TyperGroup):
-    """The command, which takes `--debug` at any place among its words, and says in one sentence which is wrong."""
-
-    def make_context(self, *words: Any, **more: Any) -> Any:
-        """The context of the first words."""
-        with _one_sentence():
-            return super().make_context(*words, **more)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that the words name."""
-        with _one_sentence():
-            return super().invoke(ctx)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words without the option, which `exit_codes` looks up itself."""
-        words = args[: args.index("--")] if "--" in args else args
-        kept: list[str] = super().parse_args(ctx, [word for word in words if word != DEBUG] + args[len(words) :])
-        return kept
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Exit 2 with one sentence on words that no command takes; without any words the help is shown as ever."""
-    try:
-        yield
-    except USAGE_ERROR as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            raise
-        said = usage_sentence(error)
-        say(said)
-        if AS_JSON in sys.argv:
-            raise _end(Ending(as_json=True, said=said), 2) from None
-        raise typer.Exit(2) from None
-
-
-def usage_sentence(error: Any) -> str:
-    """One sentence on a word that a command does not take, with the one that was meant and where all are listed."""
-    from tilewright.models.fields import did_you_mean
-
-    words = re.split(r" Did you mean| \(Possible|, unable to", error.format_message())[0].rstrip(". ")
-    for theirs, ours in WORDS:
-        words = re.sub(theirs, ours, words)
-    command = getattr(error.ctx, "command", None)
-    if given := getattr(error, "option_name", None):
-        known = [option for each in getattr(command, "params", ()) for option in each.opts]
-        words = f"{words}{did_you_mean(given, known)}"
-    elif named := re.match(r"No such command '(.*)'", words):
-        words = f"{words}{did_you_mean(named[1], getattr(command, 'commands', ()))}"
-    return f"{words}: see {getattr(error.ctx, 'command_path', 'tilewright')} --help."
 
 
 def say(words: str) -> None:

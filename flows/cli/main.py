@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tilewright.flows.cli.exits import Commands, exit_codes, say
+from tilewright.flows.cli.commands import Commands
+from tilewright.flows.cli.exits import exit_codes, say
 from tilewright.flows.cli.find import find, sample
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (

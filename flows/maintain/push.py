@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.hrefs import display_href, scheme_of
 from tilewright.catalogs.publish.push import PushError, check_transactions, push_item
 from tilewright.flows.environment import STAC_TOKEN, stac_token, storage_options
 from tilewright.tasks.inventory.finished import part_item_names, read_item, unfinished
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
+BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
+"""Schemes of products that lie in a bucket, which programs beside it read without the web."""
+
 REFUSED = (401, 403)
 """HTTP's answers to a request without sufficient authorization."""
 
@@ -26,7 +29,8 @@ REFUSED = (401, 403)
 def push_product(output: str, api: str, *, address: str | None = None) -> dict[str, Any]:
     """Push a finished product's Items, those of its parts first; returns what was done.
 
-    Hrefs are made absolute from ``address``, the product's public URL, without one from its own URI. The result holds
+    Hrefs are made absolute from ``address``, the product's public URL, without one from its own URI; where the product
+    lies in a bucket, assets with a public URL say their place in it as an alternate. The result holds
     ``output``, ``api``, ``collection`` and ``items``, each with ``id``, ``action`` (created, updated or unchanged) and
     ``href`` on the API; the product's own Item is the last. The API gets the token of the environment, if there is one.
 
@@ -36,13 +40,25 @@ def push_product(output: str, api: str, *, address: str | None = None) -> dict[s
     _check_api(api)
     storage, documents = _read_documents(output)
     home = _public_address(storage, output, address)
+    own = display_href(storage.uri).rstrip("/")
+    bucket = own if scheme_of(own) in BUCKETS and own != home else None
     token = stac_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     collection = documents.pop("collection.json")
     try:
         check_transactions(api, headers=headers)
         pushed = [
-            (item, push_item(api, collection, item, base=f"{home}/{name}", headers=headers))
+            (
+                item,
+                push_item(
+                    api,
+                    collection,
+                    item,
+                    base=f"{home}/{name}",
+                    bucket=None if bucket is None else f"{bucket}/{name}",
+                    headers=headers,
+                ),
+            )
             for name, item in documents.items()
         ]
     except PushError as error:

@@ -121,7 +121,7 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
 def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) -> list[str]:
     """Take an existing product out of what lists it, then remove what this plan discards, and freeze the plan.
 
-    Returns the tables that were there and are none of this plan.
+    Returns the tables and evaluations that were there and are none of this plan.
 
     With ``replace`` all of an existing product is removed, with ``renew`` its plan is replaced and its blocks stay;
     without either a product of the same plan goes on. Only what the product's record names is removed, and all that
@@ -135,7 +135,8 @@ def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) ->
     _check_foreign(storage, existing, wanted)
     both = (existing or ProductRecord()) | wanted
     write_product_record(storage, both)
-    lost = sorted(name for name in {*both.files - wanted.files} & {*storage.top_names()} if name.endswith(".parquet"))
+    gone = (both.files - wanted.files) & {*storage.top_names()}
+    lost = sorted(name for name in gone if name.endswith((".parquet", "evaluation.json")))
     unlist(storage, both)
     if replace:
         _remove_product(storage, both)

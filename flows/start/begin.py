@@ -63,7 +63,8 @@ def begin_job(
     """A new job in ``path``, from the answers ``given`` (name, area, source, model, period, before, after, output).
 
     ``ask(question, usual)`` gets those that are missing (a question may have several lines), None where nobody can be
-    asked; ``complain`` says why an answer was not taken, and it is asked for again. Paths among the answers are those of the working folder.
+    asked; ``complain`` says why an answer was not taken, and it is asked for again. Paths among the answers are those
+    of the working folder.
 
     Raises BeginError where a needed answer is missing or wrong and nobody can be asked, and where the file is there.
     """

@@ -30,6 +30,11 @@ PLAIN_TAG = re.compile(r"[A-Za-z0-9._:+/-]{1,128}")
 
 LONGEST_TAG = 512
 
+ENTRY = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""An entry of GDAL's list of headers, what stands in quotes in it, and the name of one. Source: RFC 9110, 5.6.2."""
+
 _STRENGTHS: dict[str, Strength] = {
     "disk": "exact",
     "etag": "exact",
@@ -89,6 +94,17 @@ def with_header(headers: str, name: str, value: str) -> str:
     """GDAL's list of headers with one more, quoted since a date holds a comma."""
     quoted = f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"')
     return f'{headers},"{quoted}"'.removeprefix(",")
+
+
+def listed_headers(headers: str) -> dict[str, str]:
+    """The headers of GDAL's list: one a line, or parted by commas outside quotes. What is no header is left out."""
+    found = {}
+    for entry in headers.splitlines() if re.search(r"[\r\n]", headers) else ENTRY.findall(headers):
+        plain = QUOTED.sub(lambda quoted: re.sub(r"\\(.)", r"\1", quoted[1]), entry)
+        name, colon, value = plain.partition(":")
+        if colon and HEADER_NAME.fullmatch(name.strip()):
+            found[name.strip()] = value.strip()
+    return found
 
 
 def named_url(signed: str, identity: str | None) -> str:

@@ -18,12 +18,13 @@ Fault = Callable[[int], str | None]
 
 
 class FileServer:
-    """The folder that is served, and the paths that were requested."""
+    """The folder that is served, and the paths and headers that were requested."""
 
     def __init__(self, folder: Path, fault: Fault) -> None:
         self.folder = folder
         self.fault = fault
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.url = ""
         self.retry_after = "0.05"
         self.lock = threading.Lock()
@@ -42,6 +43,7 @@ def serve(folder: Path, fault: Fault = lambda number: None) -> Iterator[FileServ
             with served.lock:
                 number = len(served.requests)
                 served.requests.append(self.path)
+                served.headers.append({name.lower(): value for name, value in self.headers.items()})
             _answer(self, served, served.fault(number))
 
         def do_HEAD(self) -> None:  # noqa: N802 -- http.server's name

@@ -26,8 +26,11 @@ from tests.support.output_places import open_place
 from tests.system.test_compare import digest
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.flows.cli.main import app
+from tilewright.flows.run.existing import ExistingProduct
+from tilewright.flows.run.prepare import clear_output
 from tilewright.tasks.audit.evaluate.scores import wilson
 from tilewright.tasks.inventory.finished import unfinished
+from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
 
 HOSTILE = "<script>alert(1)</script>\n\x1b[31m\u202e&\"' {{ 7*7 }}"
@@ -121,6 +124,16 @@ def test_the_item_says_how_good_the_product_is(whole, tmp_path):
     assert (of_class["kind"], of_height["kind"], of_height["n"]) == ("class", "value", of_class["n"])
     assert of_height["rmse"] > 0
     validate_item(item)
+
+
+def test_what_an_update_takes_away_with_the_product_that_it_told_of_is_named(whole, tmp_path):
+    values = some_map(1)
+    product = finished(whole, tmp_path / "product", values, layers=LAYERS)
+    assert command(product, labels(tmp_path, values)).exit_code == 0
+    storage = open_storage(str(product))
+    plan = ExistingProduct(uri=storage.uri, plain=read_plan(storage) or {}, complete=True).plan()
+    assert clear_output(storage, plan, replace=False, renew=True) == ["evaluation.json"]
+    assert not (product / "evaluation.html").exists()
 
 
 def test_nothing_goes_into_the_product_with_to(whole, tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError, RefusedRequestError
 from tilewright.catalogs.hrefs import encoded, scheme_of
+from tilewright.tasks.identity.identity import listed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +107,7 @@ class StoreObjects:
         elif scheme == "s3":
             content = _from_bucket(f"{self.root}/{key}", self.settings, most=most, span=span)
         else:
-            content = _from_web(encoded(f"{self.root}/{key}"), self.rules, most=most, span=span)
+            content = _from_web(encoded(f"{self.root}/{key}"), self.settings, self.rules, most=most, span=span)
         if content is not None and len(content) > most:
             raise OSError(f"{key} has more than {most:,} bytes")
         return content
@@ -149,13 +150,17 @@ def _from_disk(path: Path, *, most: int, span: ByteSpan | None) -> bytes | None:
         return None
 
 
-def _from_web(url: str, rules: HostRules | None, *, most: int, span: ByteSpan | None) -> bytes | None:
+def _from_web(
+    url: str, settings: Mapping[str, str], rules: HostRules | None, *, most: int, span: ByteSpan | None
+) -> bytes | None:
     from tilewright.catalogs.network.client import judged_session  # noqa: PLC0415  only remote stores pay for it
 
     # A connection that was kept may be closed by now: once more.
     session = judged_session(rules, retries=1)
     seconds = SECONDS + (most if span is None else span.size) / SLOWEST
-    headers = {"Accept-Encoding": "identity", **({} if span is None else {"Range": span.header})}
+    ours = {"accept-encoding": "identity", **({} if span is None else {"range": span.header})}
+    given = listed_headers(settings.get("GDAL_HTTP_HEADERS", ""))
+    headers = {name: value for name, value in given.items() if name.lower() not in {"accept-encoding", "range"}} | ours
     try:
         with (
             session.watch.within(seconds, href=url),

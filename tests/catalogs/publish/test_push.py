@@ -15,7 +15,8 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.catalogs.publish.item import item_json
 from tilewright.catalogs.publish.push import PushError, absolute_document, check_transactions, differences, push_item
-from tilewright.catalogs.publish.validate import validate_item
+from tilewright.catalogs.publish.validate import InvalidStacError, validate_item
+from tilewright.catalogs.schemas import ALTERNATE
 
 
 @pytest.fixture
@@ -48,6 +49,27 @@ def test_a_push_creates_then_does_nothing_then_updates(api: tuple[str, Api], ite
     item["properties"]["title"] = "Another"
     assert push(address, item).action == "updated"
     assert state.documents["/collections/water/items/danube-water"]["properties"]["title"] == "Another"
+
+
+def test_an_item_with_a_public_address_also_says_where_it_lies_in_its_bucket(
+    api: tuple[str, Api], item: dict[str, Any]
+) -> None:
+    address, state = api
+    assert push(address, item, bucket="s3://maps/danube/item.json").action == "created"
+    stored = state.documents["/collections/water/items/danube-water"]
+    validate_item(stored)
+    for asset in stored["assets"].values():
+        assert asset["href"].startswith("https://maps.example.com/danube/")
+        key = asset["href"].removeprefix("https://maps.example.com/danube/")
+        assert asset["alternate"] == {"s3": {"href": f"s3://maps/danube/{key}"}}
+    assert ALTERNATE in stored["stac_extensions"]
+    assert push(address, item, bucket="s3://maps/danube/item.json").action == "unchanged"
+    # Without one they say nothing of it, and what a place lacks is refused.
+    assert push(address, item).action == "updated"
+    assert "alternate" not in str(state.documents["/collections/water/items/danube-water"]["assets"])
+    stored["assets"]["class"]["alternate"] = {"s3": {"title": "nowhere"}}
+    with pytest.raises(InvalidStacError, match="href"):
+        validate_item(stored)
 
 
 def test_a_push_widens_the_collection_of_the_api(api: tuple[str, Api], item: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tilewright.flows.cli.commands import PURPOSES
 from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.main import app
 from tilewright.flows.cli.options import EXAMPLE_PRICES, wait_seconds
@@ -165,7 +166,16 @@ def test_the_version_is_said_and_no_words_at_all_are_answered_with_the_help():
     answer = CliRunner().invoke(app, ["--version"])
     assert (answer.exit_code, answer.stdout) == (0, f"tilewright {importlib.metadata.version('tilewright')}\n")
     for words in ([], ["models"]):
-        assert "Commands" in CliRunner().invoke(app, words).output
+        assert "Usage: " in CliRunner().invoke(app, words).output
+
+
+def test_the_help_names_each_command_once_by_its_purpose_and_without_cutting_a_sentence():
+    text = CliRunner().invoke(app, ["--help"], terminal_width=80).output
+    for purpose, commands in PURPOSES.items():
+        section = text.split(f"{purpose}:\n")[1].split("\n\n")[0].splitlines()
+        assert [line.split() for line in section] == [[name, *words.split()] for name, words in commands.items()]
+    named = [name for commands in PURPOSES.values() for name in commands]
+    assert sorted(named) == sorted(typer.main.get_command(app).commands)
 
 
 def test_the_help_on_prices_names_a_table_that_is_there():
