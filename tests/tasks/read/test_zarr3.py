@@ -15,7 +15,6 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-import rasterio
 import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -356,33 +355,26 @@ def test_a_chunk_that_is_refused_over_http_is_no_fill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "sent"),
     [
-        "X-One: 1,X-Two: 2",
-        'X-One: "1, 2", "X-Two: a \\"b\\" c"',
-        "Authorization: Bearer a.b=",
-        "X-One: 1, 2\r\nX-Two: 3",
-        "no header,X-Two: 2",
+        ("X-One: 1,X-Two: 2", ("1", "2")),
+        ('"X-One: 1, 2",X-Two: "a \\"b\\" c"', ("1, 2", 'a "b" c')),
+        ("X-One: Bearer a.b=,", ("Bearer a.b=", None)),
+        ("X-One: 1, 2\r\nX-Two: 3", ("1, 2", "3")),
+        ("no header,X-Two: 2,Range: bytes=0-1", (None, "2")),
     ],
 )
-def test_the_headers_that_a_user_sends_with_every_request_are_sent_as_gdal_sends_them(
-    tmp_path: Path, headers: str
+def test_the_headers_that_a_user_sends_with_every_request_are_sent(
+    tmp_path: Path, headers: str, sent: tuple[str | None, ...]
 ) -> None:
+    """As GDAL sends them with requests for other files."""
     values = numbers("uint16")
     store = written(tmp_path, values, attributes={"proj:code": UTM, "proj:transform": [*NATIVE.affine]})
-    plain = write_raster(tmp_path / "plain.tif", values)
     with serve(tmp_path) as server:
         asset = asset_in(server.href(store.name), tmp_path, values)
         reading = replace(ONE_TRY, gdal={"GDAL_HTTP_HEADERS": headers})
         found = read_asset(asset, NATIVE, resampling="nearest", reading=reading, sign=lambda: asset.href)
-        ours = [*server.headers]
-        with rasterio.Env(GDAL_HTTP_HEADERS=headers), rasterio.open(server.href(plain.name)) as file:
-            file.read(1)
-    names = ("x-one", "x-two", "authorization")
-    sent = {tuple(each.get(name) for name in names) for each in ours}
-    assert sent == {tuple(server.headers[-1].get(name) for name in names)}
-    assert len(server.headers) > len(ours) > 1
-    assert sent != {(None, None, None)}
+    assert {(each.get("x-one"), each.get("x-two")) for each in server.headers} == {sent}
     assert np.array_equal(found.values, values)
 
 
