@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,12 @@ def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float
     return _timed(lambda: session.run(feeds), by_cpu=by_cpu) / per_call
 
 
+@cache
 def _write_rate() -> float:
-    """Seconds per byte-sized pixel for a Zstandard chunk and a DEFLATE COG block with its overviews, by GDAL alone."""
+    """Seconds per byte-sized pixel for a Zstandard chunk and a DEFLATE COG block with its overviews, by GDAL alone.
+
+    It is the machine's, whatever product is made: measured once in a process.
+    """
     random = np.random.default_rng(0)
     # Patches of 32 px: a class map, neither noise nor flat.
     patch = random.integers(0, 4, (SAMPLE // 32, SAMPLE // 32), dtype=np.uint8).repeat(32, axis=0).repeat(32, axis=1)

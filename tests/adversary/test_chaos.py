@@ -19,7 +19,7 @@ from tests.support.chaos.places import FolderPlace, bucket_behind_faults, s3_ser
 from tests.support.chaos.processes import Forks
 from tests.support.chaos.workers import worker_events
 
-NUMBER = int(os.environ.get("TILEWRIGHT_CHAOS", "44"))
+NUMBER = int(os.environ.get("TILEWRIGHT_CHAOS", "30"))
 SEED = int(os.environ.get("TILEWRIGHT_CHAOS_SEED", "1"))
 LONGEST_S = 300 + 1.5 * NUMBER
 

@@ -57,16 +57,20 @@ def expected(values, rows=ROWS, cols=COLS, *, most=RULE["iou"], per_class=True):
     """(row, col, value, score) of the things left, by greedy suppression over the whole map."""
     scores = (values[slice(*rows), slice(*cols)] * np.float32(0.0001)).astype(np.float32)
     found = [(-float(scores[r, c]), r, c) for r, c in zip(*np.nonzero(scores >= LEAST), strict=True)]
-    left = []
+    left, n_left = np.empty((len(found), 3), np.int64), 0
+    scores_left = []
     for score, row, col in sorted(found):
         kind = 7 if -score > np.float32(SPLIT) else 3
-        for _, other_row, other_col, other in left:
-            shared = max(0, SIDE_PX - abs(row - other_row)) * max(0, SIDE_PX - abs(col - other_col))
-            if shared / (2 * SIDE_PX**2 - shared) > most and (other == kind or not per_class):
-                break
-        else:
-            left.append((score, row, col, kind))
-    return {(row + rows[0], col + cols[0], kind, round(-score, 5)) for score, row, col, kind in left}
+        rows_left, cols_left, kinds_left = left[:n_left].T
+        high = np.maximum(0, SIDE_PX - np.abs(row - rows_left))
+        shared = high * np.maximum(0, SIDE_PX - np.abs(col - cols_left))
+        if ((shared / (2 * SIDE_PX**2 - shared) > most) & ((kinds_left == kind) | (not per_class))).any():
+            continue
+        left[n_left] = row, col, kind
+        n_left += 1
+        scores_left.append(round(-score, 5))
+    told = zip(left[:n_left].tolist(), scores_left, strict=True)
+    return {(row + rows[0], col + cols[0], kind, score) for (row, col, kind), score in told}
 
 
 def rows_of(found, world_rows=ROWS, world_cols=COLS):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.output_places import open_place
 from tests.support.products import read, write_job
 from tests.support.stac_api import TOKEN, stac_api
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
@@ -70,6 +71,26 @@ def test_a_product_is_pushed_and_a_second_push_updates_it(api, whole, tmp_path):
     (product / "item.json").write_text(json.dumps(item))
     assert "updated" in push(product, address, "--address", PUBLIC).stdout
     assert items_of(state)[item["id"]]["properties"]["title"] == "Another"
+
+
+def test_a_product_in_a_bucket_says_its_place_there_beside_its_public_address(api, whole, tmp_path, moto, monkeypatch):
+    address, state = api
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    for path in sorted(Path(whole).rglob("*")):
+        if path.is_file():
+            storage.write(str(path.relative_to(whole)), path.read_bytes())
+    first = push(storage.uri, address, "--address", PUBLIC)
+    assert (first.exit_code, "created" in first.output) == (0, True), first.output
+    (stored,) = items_of(state).values()
+    validate_item(stored)
+    hrefs = [(each["href"], each["alternate"]) for each in stored["assets"].values()]
+    assert hrefs == [(href, {"s3": {"href": storage.uri + href.removeprefix(PUBLIC)}}) for href, _ in hrefs]
+    assert all(href.startswith(f"{PUBLIC}/") for href, _ in hrefs)
+    # Alone it is what people read.
+    assert push(storage.uri, address).exit_code == 0
+    (stored,) = items_of(state).values()
+    assert stored["assets"]["class"]["href"] == f"{storage.uri}/class.tif"
+    assert "alternate" not in stored["assets"]["class"]
 
 
 def test_a_large_product_is_pushed_with_the_items_of_its_parts(api, tmp_path):
