@@ -41,6 +41,12 @@ OUTSIDE: Final = 0.5
 NARROW: Final = 1e-3
 """Deviation by the range below which all values lie in one place of it, as those of another unit do."""
 
+NARROW_RATIO: Final = 2e-3
+"""Ratio of the deviations below which values are all but one number, as reflectance that is scaled twice.
+
+Still water has some thousandths of the deviation among all kinds of land, by the noise of its sensor alone.
+"""
+
 LEAST_VALUES: Final = 100
 """Values below which nothing is said of a band."""
 
@@ -92,6 +98,8 @@ class BandDrift:
     @property
     def _is_narrow(self) -> bool:
         told = self.statistics
+        if self.ratio is not None:
+            return self.ratio < NARROW_RATIO
         if told.mean is not None or told.minimum is None or told.maximum is None:
             return False
         return self.stddev < NARROW * (told.maximum - told.minimum)
@@ -140,12 +148,23 @@ def band_drift(name: str, statistics: BandStatistics, sums: BandSums) -> BandDri
 
 def scale_of(bands: Sequence[BandDrift]) -> float | None:
     """How many times as large as expected the values of all bands are, if that is another unit; None if it is not."""
-    pairs = [(band.mean, band.statistics.mean) for band in bands if band.statistics.mean]
-    times = [mean / expected for mean, expected in pairs if expected is not None and mean * expected > 0]
-    if not times or len(times) < len(bands):
+    times = [_times(band, band.statistics.mean) for band in bands if band.statistics.mean]
+    known = [each for each in times if each is not None]
+    if not known or len(known) < len(bands):
         return None
-    middle = sorted(times)[len(times) // 2]
-    return middle if min(times) >= SCALED or max(times) <= 1 / SCALED else None
+    middle = sorted(known)[len(known) // 2]
+    return middle if min(known) >= SCALED or max(known) <= 1 / SCALED else None
+
+
+def _times(band: BandDrift, expected: float) -> float | None:
+    """How many times as large as expected a band's mean is; None where it has another sign, and is no small number.
+
+    Of numbers near 0 the mean may have either sign, as the quanta in which they are counted have it.
+    """
+    if band.mean * expected > 0:
+        return band.mean / expected
+    small = max(abs(band.mean), band.statistics.quantum) / abs(expected)
+    return small if max(small, band.ratio or 0.0) <= 1 / SCALED else None
 
 
 def apart_bands(bands: Sequence[BandDrift]) -> tuple[BandDrift, BandDrift] | None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NAMED: Final = 3
 """Bands that a sentence names."""
 
+LEAST_TOLD: Final = 1e-3
+"""Times of what is expected that are told as a number: smaller values are counted in too large steps."""
+
 ADVICE: Final = (
     "Another season, region or processing than the model was trained on, or clouds that no mask drops: look at the map "
     "before you trust it."
@@ -88,9 +91,10 @@ def _warning(
     swapped: Sequence[tuple[str, str]],
 ) -> str:
     if scale is not None:
-        first, times = bands[0], f"{scale:,.0f}" if scale > 1 else f"1/{1 / scale:,.0f}"
+        first, times = bands[0], f"about {scale:,.0f}" if scale > 1 else f"about 1/{1 / scale:,.0f}"
+        times = times if scale >= LEAST_TOLD else f"less than 1/{1 / LEAST_TOLD:,.0f}"
         return (
-            f"Input {spec.name}: its values are about {times} times those that the model was trained on (band "
+            f"Input {spec.name}: its values are {times} times those that the model was trained on (band "
             f"{first.name} has mean {first.mean:.4g}, expected is {first.statistics.mean:.4g}): they look like another "
             "unit, as DN do for reflectance. Check the scale and offset that the source states."
         )
@@ -124,7 +128,7 @@ def _found(band: BandDrift) -> str:
         span = f"{told.minimum:.4g} to {told.maximum:.4g}"
         return f"has mean {band.mean:.4g} and deviation {band.stddev:.3g} in a range of {span}"
     expected = f"{told.mean:.4g} ± {told.stddev:.3g}"
-    if place == "wide":
+    if place in {"wide", "narrow"}:
         return f"has deviation {band.stddev:.3g} where {expected} is expected"
     difference = band.difference or 0.0
     side = "above" if difference > 0 else "below"

@@ -154,6 +154,18 @@ def test_the_unit_of_all_bands_is_told_by_the_ratio_of_the_means():
     assert scale_of(drifts(*((-mean * 1e4, deviation) for mean, deviation in RIGHT), told=FOUR)) is None
 
 
+@pytest.mark.parametrize("shift", [-1e-4, 0.0, 1e-4])
+def test_reflectance_that_was_scaled_twice_is_another_unit_whatever_its_sign_in_quanta(shift):
+    twice = drifts(*((mean / 1e4 + shift, deviation / 1e4) for mean, deviation in RIGHT), told=FOUR)
+    assert {band.far for band in twice} <= {"narrow", "mean"}
+    assert "narrow" in {band.far for band in twice}
+    assert 0 < scale_of(twice) <= 1 / 30
+    # Of one kind of land means may lie at 0 and deviations be small, and that is no other unit.
+    assert scale_of(drifts(*((-0.002, 0.02) for _ in RIGHT), told=FOUR)) is None
+    still = drifts(*((0.02, 0.004 * each.stddev) for each in FOUR), told=FOUR)
+    assert "narrow" not in {band.far for band in still}
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_bands_in_another_order_are_named(order):
     swapped = swapped_bands(drifts(*(RIGHT[place] for place in order), told=FOUR))
