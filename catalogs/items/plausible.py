@@ -79,6 +79,8 @@ def _check_reflectance(
     hint = "none that we know would fit" if fitting is None else f"scale {shown} and offset {shift} would fit"
     if fitting is not None and fitting[1] == 0 and collection in SENTINEL_2:
         hint += " (offset -0.1 if these are ESA's own DN of processing baseline 04.00 or later)"
+    if (scale, offset) == (1.0, 0.0):
+        hint += ", and dtype: float32 with scale 1 where files hold reflectance itself"
     raise CatalogError(
         f"{said}{dn * scale + offset:g}; {hint}. If that is how the files are, say it in the source: "
         f"bands: {{{collection}: {{{band}: {{asset: {key}, scale: {shown}, offset: {shift}}}}}}}"

@@ -37,6 +37,14 @@ MOST_LOOKS = 3
 # The fewest simultaneous connections that a provider allows (Copernicus Data Space, general users).
 READS_AT_ONCE = 4
 
+PIXELS_DECIDE, TAKEN_AS_NONE = "pixels decide", "taken as none"
+"""The ends of the reasons for a state of which the metadata say nothing."""
+
+ADVERTISED = "its bands advertise offset"
+"""The beginning of the reason where the bands of the item, or the source, say the offset and nothing else does."""
+
+STATE_THEM = "state scale and offset (and dtype: float32, where files hold reflectance itself) in the source's bands"
+
 ReadOverview = Callable[[BandAsset], NDArray[np.generic]]
 
 
@@ -79,7 +87,7 @@ def decide_state(
     if advertised:
         state = "offset-in-dn" if nonzero else "offset-applied"
         offset = offset if nonzero else 0.0
-        return RadiometricState(state=state, offset=offset, reason=f"its bands advertise offset {offset:g}")
+        return RadiometricState(state=state, offset=offset, reason=f"{ADVERTISED} {offset:g}")
     return _default_state(baseline, dn_as_esa=dn_as_esa, radiometry=radiometry)
 
 
@@ -90,14 +98,14 @@ def _default_state(baseline: str | None, *, dn_as_esa: bool, radiometry: str) ->
         return RadiometricState(state="offset-in-dn", offset=ESA_OFFSET, reason=reason)
     stated = "names no processing baseline" if baseline is None else f"has baseline {baseline}"
     if radiometry == "metadata":
-        return RadiometricState(state="offset-applied", offset=0.0, reason=f"{stated} and no offset: taken as none")
+        return RadiometricState(state="offset-applied", offset=0.0, reason=f"{stated} and no offset: {TAKEN_AS_NONE}")
     if radiometry == "pixels":
         return RadiometricState(
-            state="offset-in-dn", offset=ESA_OFFSET, reason=f"{stated} and no offset: pixels decide"
+            state="offset-in-dn", offset=ESA_OFFSET, reason=f"{stated} and no offset: {PIXELS_DECIDE}"
         )
     raise RadiometryError(
         f"{stated} and says nothing of an offset, so its reflectance cannot be known; "
-        "set radiometry: pixels (look at them) or radiometry: metadata (no offset)"
+        f"{STATE_THEM}, or set radiometry: pixels (look at them) or radiometry: metadata (no offset)"
     )
 
 
@@ -166,7 +174,8 @@ def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: Re
     `radiometry` is auto (refuse a contradicted state), pixels (the pixels decide) or metadata (no check).
 
     Raises:
-        RadiometryError: pixels contradict the metadata and `radiometry` is auto; the message names up to five items.
+        RadiometryError: pixels contradict the metadata and `radiometry` is auto; or pixels are to decide, and neither
+            those of a scene tell nor those of the others with one voice. The message names up to five items.
     """
     if radiometry == "metadata" or not any(scene.state == "offset-in-dn" for scene in scenes):
         return tuple(scenes)
@@ -176,17 +185,46 @@ def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: Re
     contradicted = [(scene, check.contradiction) for scene, check in checked if check.contradiction]
     if contradicted and radiometry == "auto":
         raise RadiometryError(_contradiction_message(contradicted))
-    return tuple(_with_check(scene, check) for scene, check in checked)
+    return tuple(_with_check(scene, check) for scene, check in _settled(checked))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PixelCheck:
     verdict: Verdict | None = None
     failure: str | None = None
+    of_others: bool = False
 
     @property
     def contradiction(self) -> str | None:
         return self.verdict.reason if self.verdict is not None and self.verdict.word == "contradict" else None
+
+    @property
+    def tells(self) -> bool:
+        return self.verdict is not None and self.verdict.word != "undecided"
+
+    @property
+    def silence(self) -> str:
+        return self.verdict.reason if self.verdict else f"its pixels could not be looked at: {self.failure}"
+
+
+def _settled(checked: Sequence[tuple[Scene, _PixelCheck]]) -> list[tuple[Scene, _PixelCheck]]:
+    """The checks; a scene whose pixels are to decide and tell nothing (all cloud) has that of the others like it.
+
+    Raises:
+        RadiometryError: there are none that tell, or they tell different things.
+    """
+    asked = [(scene, check) for scene, check in checked if scene.state_reason.endswith(PIXELS_DECIDE)]
+    telling = {check.verdict.word: check for _, check in asked if check.tells and check.verdict is not None}
+    silent = {scene.id: check for scene, check in asked if not check.tells}
+    if silent and len(telling) != 1:
+        whys = [f"{name} ({check.silence})" for name, check in silent.items()]
+        more = f" and {len(whys) - 5} more" if len(whys) > 5 else ""
+        raise RadiometryError(
+            f"nothing tells whether the DN of {'; '.join(whys[:5])}{more} hold ESA's offset: {STATE_THEM}, or set "
+            "radiometry: metadata (no offset)"
+        )
+    borrowed = [replace(check, of_others=True) for check in telling.values()]
+    return [(scene, borrowed[0] if scene.id in silent else check) for scene, check in checked]
 
 
 def _check_pixels(scene: Scene, read_overview: ReadOverview) -> _PixelCheck:
@@ -202,12 +240,14 @@ def _with_check(scene: Scene, check: _PixelCheck) -> Scene:
         return scene
     if check.contradiction:
         assets = tuple(replace(asset, offset=0.0) if asset.unit == "reflectance" else asset for asset in scene.assets)
-        reason = f"pixels: {check.contradiction}, against: {scene.state_reason}"
+        whose = "pixels of other scenes" if check.of_others else "pixels"
+        reason = f"{whose}: {check.contradiction}, against: {scene.state_reason}"
         return replace(scene, state="offset-applied", state_reason=reason, assets=assets)
     if check.verdict is None:
         return replace(scene, state_reason=f"{scene.state_reason}; its pixels could not be looked at ({check.failure})")
     agrees = check.verdict.word == "agree"
-    outcome = "pixels agree" if agrees else f"pixels undecided: {check.verdict.reason}"
+    whose = "pixels of other scenes" if check.of_others else "pixels"
+    outcome = f"{whose} agree" if agrees else f"pixels undecided: {check.verdict.reason}"
     return replace(scene, state_reason=f"{scene.state_reason}; {outcome}")
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TABLE_NAME = "zones"
 """Of the table in a product, whose file is ``zones.parquet``."""
 
+SHORT = 24
+"""Characters of a text by which a zone is known."""
+
 MEASURED = b"tilewright:measured"
 """The key, in the metadata of a column, that says that it was measured and is none of the file's."""
 
@@ -112,12 +115,19 @@ def _with_figures(given: Any, observed: np.ndarray, figures: np.ndarray, names: 
 
 def columns_by_worth(columns: Any) -> list[str]:
     """The names of a table's columns as a narrow terminal should have them: the first, which tells the zones apart,
-    how much was observed, the statistics, and the other columns of the file.
+    the first of short texts that do so too, how much was observed, the statistics, and the other columns of the file.
     """
     names = list(columns.column_names)
     measured = [field.name for field in columns.schema if MEASURED in (field.metadata or {})]
-    told = [*names[:1], OBSERVED, *(name for name in measured if name != OBSERVED)]
+    known = [name for name in names[1:] if name not in {OBSERVED, *measured} and _tells_apart(columns[name])][:1]
+    told = [*names[:1], *known, OBSERVED, *(name for name in measured if name != OBSERVED)]
     return [*told, *(name for name in names if name not in told)]
+
+
+def _tells_apart(column: Any) -> bool:
+    """True for texts by which people know a zone: short ones, each once."""
+    texts = column.to_pylist()
+    return all(isinstance(text, str) and 0 < len(text) <= SHORT for text in texts) and len({*texts}) == len(texts) > 0
 
 
 def _bent_sentence(n_bent: int, name: str, crs: str) -> str:

@@ -69,7 +69,8 @@ def init(
 def _ask(question: str, usual: str) -> str:
     first, *more = question.splitlines()
     typer.echo("\n".join([*wrapped(first[0].upper() + first[1:], 100), *more]))
-    answer: str = typer.prompt(">", default=usual or None, prompt_suffix=" ")
+    # An empty answer without a usual one is judged as any other, with a sentence.
+    answer: str = typer.prompt(">", default=usual, show_default=bool(usual), prompt_suffix=" ")
     return answer
 
 

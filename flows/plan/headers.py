@@ -14,6 +14,7 @@ from affine import Affine
 from pyproj.exceptions import CRSError
 
 from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.items.radiometry import ADVERTISED, TAKEN_AS_NONE
 from tilewright.catalogs.sensors import BANDS, SENTINEL_2
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.environment import reading_settings
@@ -83,6 +84,8 @@ def look_at_headers(
             of_band = looks.get((spec.name, band), [])
             said += _failures(spec, band, of_band)
             known = [look for look in of_band if look.header is not None and not look.reason]
+            for look in known:
+                _check_untold_offset(spec, look)
             said += [f"Input {spec.name}, band {band}: {words}." for words in _contradictions(known)]
             seen[spec.name] = _corrected(seen[spec.name], spec, band, known)
     return seen, tuple(dict.fromkeys(said))
@@ -224,11 +227,25 @@ def _differences(scene: Scene, asset: BandAsset, header: FileHeader) -> Iterator
     if not _same_place(asset, header):
         yield "place", "states another place than its file (proj: fields): the file's is used"
     found = header.calibration(asset.index)
-    offset = asset.offset if scene.collection not in SENTINEL_2 else found[1]
+    # Files of Earth Search may state -0.1 whatever their pixels hold, which its flag and the baseline tell.
+    told = scene.collection not in SENTINEL_2 or scene.state_reason.startswith(ADVERTISED)
+    offset = asset.offset if told else found[1]
     differs = not np.allclose(found, (asset.scale, offset), rtol=1e-6, atol=1e-12)
     if asset.calibration in {"stated", "item"} and asset.unit != "class" and found != (1.0, 0.0) and differs:
         theirs = f"the file scale {found[0]:g} and offset {found[1]:g}, which are not used"
         yield "scale", f"or its source states scale {asset.scale:g} and offset {asset.offset:g}, {theirs}"
+
+
+def _check_untold_offset(spec: InputSpec, look: HeaderLook) -> None:
+    """Raise JobError for a file that states an offset of which its item says nothing, and that was taken as none."""
+    asset, header = look.asset, look.header
+    if header is None or asset.unit != "reflectance" or not look.scene.state_reason.endswith(TAKEN_AS_NONE):
+        return
+    if (offset := header.calibration(asset.index)[1]) != 0:
+        raise JobError(
+            f"Input {spec.name}, band {asset.band}: item {look.scene.id} says nothing of an offset, which radiometry: "
+            f"metadata takes as none, and its file says {offset:g}: state scale and offset in the source's bands."
+        )
 
 
 def _same_place(asset: BandAsset, header: FileHeader) -> bool:

@@ -216,7 +216,8 @@ def _prepare_output(run: Run) -> None:
     storage, plan = run.storage, run.plan
     lost = clear_output(storage, plan, replace=run.options.replace, renew=run.replaces is not None)
     if lost:
-        run.listener(Notice(text=f"Removed {', '.join(lost)}, which told of the product as it was."))
+        told = f"Removed {', '.join(lost)} and what came with it, which told of the product as it was"
+        run.listener(Notice(text=f"{told}: make it anew when the run has ended."))
     if run.places is None:
         declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)
 

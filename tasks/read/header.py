@@ -133,8 +133,11 @@ class FileHeader:
         numbers = f"scale {asset.scale:g} and offset {asset.offset:g} are for {asset.dtype}, and band {asset.index} of"
         remedy = f"state dtype: {dtype} with scale and offset in the source's bands"
         scaled = (asset.scale, asset.offset) != (1.0, 0.0)
-        if asset.unit != "reflectance" or file.kind == "f" or asset.calibration in {"none", "header"}:
+        if asset.unit != "reflectance" or asset.calibration in {"none", "header"}:
             return None
+        if file.kind == "f":
+            meant = f"{numbers} the file holds {dtype}: {remedy}, scale 1 where it is reflectance already"
+            return meant if scaled and stated.kind != "f" else None
         if stated.kind == "f" and not scaled:
             return f"{numbers} the file holds {dtype}, whose whole numbers are no reflectance: {remedy}"
         most = float(np.iinfo(file).max) * asset.scale + asset.offset

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.errors import CatalogError, RadiometryError
 from tilewright.catalogs.gdal import read_overview
 from tilewright.catalogs.items.normalise import normalise_item
 from tilewright.catalogs.items.radiometry import (
     DARK_SHARE,
+    PIXELS_DECIDE,
     dark_share,
     decide_state,
     pixel_contradiction,
@@ -206,6 +207,39 @@ def test_the_next_visible_band_is_looked_at_when_one_cannot_be_read_and_a_blind_
     (scene,) = verify_states([claiming()], radiometry="auto", read_overview=blind)
     assert scene.state == "offset-in-dn"
     assert "could not be looked at" in scene.state_reason
+
+
+def asked(name: str) -> Scene:
+    """A scene of whose offset the metadata say nothing."""
+    return replace(claiming(name), state_reason=f"names no processing baseline and no offset: {PIXELS_DECIDE}")
+
+
+@pytest.mark.parametrize(
+    ("others", "offset"),
+    [({"b": 0}, -0.1), ({"b": 2500}, 0.0), ({}, None), ({"b": 0, "c": 2500}, None), ({"b": -1}, None)],
+)
+def test_where_pixels_are_to_decide_and_tell_nothing_others_of_one_voice_do_or_it_is_refused(
+    others: dict[str, int], offset: float | None
+) -> None:
+    """DN by scene: 0 agrees, 2500 contradicts, -1 cannot be read, as the scene `a` itself."""
+
+    def look(asset: BandAsset) -> np.ndarray:
+        by = others.get(asset.href[:1], -1)
+        if by < 0:
+            raise OSError
+        return overview(2500, dark=1050 if by == 0 else 300)
+
+    scenes = [
+        replace(asked(name), assets=tuple(replace(each, href=f"{name}.tif") for each in asked(name).assets))
+        for name in ("a", *others)
+    ]
+    if offset is None:
+        with pytest.raises(RadiometryError, match=r"a \(its pixels could not be looked at.*state scale and offset"):
+            verify_states(scenes, radiometry="pixels", read_overview=look)
+        return
+    first = verify_states(scenes, radiometry="pixels", read_overview=look)[0]
+    assert {each.offset for each in first.assets if each.unit == "reflectance"} == {offset}
+    assert "pixels of other scenes" in first.state_reason
 
 
 def test_real_shifted_scenes_are_found_out_when_clear_and_clouds_prove_nothing(real: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_narrow_terminal_shows_what_was_measured_before_the_files_other_column
     answer = command("zones", product, path, "--to", tmp_path / "z.csv")
     assert answer.exit_code == 0, answer.output
     heads = answer.stdout.splitlines()[0].split()
-    assert heads[:4] == ["id", "observed", "class_land", "class_land_m2"]
+    assert heads[:4] == ["id", "parcel", "observed", "class_land"]
     assert "columns more" in answer.stdout
     columns = (tmp_path / "z.csv").read_text(encoding="utf-8-sig").splitlines()[0].replace('"', "").split(",")
     assert columns[:3] == ["id", "parcel", "own_0"], "the file's order is as it was"

@@ -187,6 +187,54 @@ def test_headers_that_are_said_to_be_unused_are_not_refused_later(tmp_path: Path
     assert len(said) == (kept == "stated")
 
 
+@pytest.mark.parametrize(
+    ("reason", "offset", "answer"),
+    [
+        ("earthsearch:boa_offset_applied is true", 0.0, None),
+        ("baseline 03.01 < 04.00", 0.0, None),
+        ("its bands advertise offset 0", 0.0, "scale 0.0001 and offset -0.1, which are not used"),
+        ("its bands advertise offset -0.1", -0.1, None),
+        ("has baseline 05.09 and no offset: taken as none", 0.0, JobError),
+    ],
+)
+def test_an_offset_in_the_header_of_sentinel_2_is_told_unless_flag_or_baseline_say_better(
+    tmp_path: Path, reason: str, offset: float, answer: Any
+) -> None:
+    numbers = {"scale": 0.0001, "offset": offset, "unit": "reflectance", "calibration": "stated"}
+    scene = calibrated(tmp_path, "esa", (0.0001, -0.1), **numbers)
+    scene = replace(scene, collection="sentinel-2-l2a", state_reason=reason)
+    if answer is JobError:
+        with pytest.raises(JobError, match=r"item esa says nothing of an offset.* its file says -0.1"):
+            look(scene)
+        return
+    _, said = look(scene)
+    assert [answer in each for each in said] == ([True] if answer else [])
+
+
+@pytest.mark.parametrize(
+    ("stated", "refused"),
+    [
+        ({"dtype": "uint16", "scale": 0.0001, "calibration": "stated"}, True),
+        ({"dtype": "uint16", "scale": 0.0001, "calibration": "item"}, True),
+        ({"dtype": "float32", "scale": 0.0001, "calibration": "stated"}, False),
+        ({"dtype": "float32", "scale": 1.0, "calibration": "item"}, False),
+        ({"dtype": "uint16", "scale": 1.0, "calibration": "none"}, False),
+        ({"dtype": "uint16", "scale": 0.0001, "calibration": "stated", "unit": "1"}, False),
+    ],
+)
+def test_reflectance_in_floats_is_scaled_only_where_somebody_says_that_they_are_floats(
+    tmp_path: Path, stated: dict[str, Any], refused: bool
+) -> None:
+    path = write_raster(tmp_path / "floats.tif", np.full((20, 20), 0.3, np.float32))
+    asset = replace(asset_of(path), **{"unit": "reflectance", "offset": 0.0, **stated})
+    scene = scene_of(asset, name="floats")
+    if not refused:
+        look(scene)
+        return
+    with pytest.raises(JobError, match=r"for uint16, and band 1 of the file holds float32: state dtype: float32"):
+        look(scene)
+
+
 def test_no_more_than_the_first_middle_and_last_scene_are_looked_at(tmp_path: Path) -> None:
     scene = good(tmp_path)
     gone = [

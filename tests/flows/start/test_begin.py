@@ -124,7 +124,8 @@ def test_the_command_asks_on_a_terminal_and_takes_what_is_typed(tmp_path):
         [*COMMAND, "job.yaml"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
     ) as process:
         os.close(theirs)
-        os.write(ours, b"13.1,48.2,13.2,48.3\n\n\n2021-06\n\n")
+        # The first answer and one to the period are empty, where nothing is usual: both are asked for again.
+        os.write(ours, b"\n13.1,48.2,13.2,48.3\n\n\n\n2021-06\n\n")
         said = b""
         while True:
             try:
@@ -136,7 +137,9 @@ def test_the_command_asks_on_a_terminal_and_takes_what_is_typed(tmp_path):
             said += more
         assert process.wait(60) == 0, said
     os.close(ours)
-    assert b"Where?" in said
+    assert said.count(b"Where?") == 2
+    assert said.count(b"When?") == 2
+    assert said.count(b"tilewright: ") == 2
     assert b"tilewright run job.yaml" in said
     assert read_job(tmp_path / "job.yaml").period[0].text == "2021-06-01/2021-06-30"
 
