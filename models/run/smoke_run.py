@@ -206,9 +206,9 @@ def _warnings(spec: OutputSpec, answers: list[NDArray[np.float32]]) -> list[str]
     if all(np.array_equal(answer, answers[0]) for answer in answers):
         warnings.append(f"{spec.name}: zeros, ones and noise give the same answer; is the input scaled as in training?")
     if spec.classes and not spec.labels and not all(_are_probabilities(spec, answer) for answer in answers):
+        otherwise = "confidence means nothing" if spec.channels > 1 else "runs refuse logits, which are cut at 0.5"
         warnings.append(
-            f"{spec.name}: scores are no probabilities; write tw:activation softmax or sigmoid, else confidence means "
-            "nothing"
+            f"{spec.name}: scores are no probabilities; write tw:activation softmax or sigmoid, else {otherwise}"
         )
     low, high = spec.valid_range or (-np.inf, np.inf)
     if any(((answer < low) | (answer > high)).any() for answer in answers):

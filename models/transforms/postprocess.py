@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tilewright.models.errors import InferenceError
 from tilewright.models.spec.embedding import encoded
 from tilewright.models.spec.outputs import NODATA_BYTE, NODATA_ID
 from tilewright.models.transforms.resize import resize
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 LOGITS: Final = np.float32(100)
 """Of the scores of words by the cosine. Source: CLIP, whose factor ends at 100."""
+
+
+BEYOND: Final = 1.0
+"""By how much a probability may miss 0 to 1: a regression of 0 and 1 reaches a little beyond them, a logit far."""
 
 
 def scores(
@@ -47,6 +52,23 @@ def scores(
             planes = (planes - means) / deviations
     planes = activate(spec, planes)
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
+
+
+def check_probabilities(spec: OutputSpec, planes: NDArray[np.float32]) -> None:
+    """Raise InferenceError for logits that a card takes for the probability of the second of two classes.
+
+    They would be cut at 0.5. `planes` are the scores of pixels that were seen, (N, 2, height, width).
+    """
+    opened = len(spec.classes) == 2 and spec.channels == 1 and not (spec.labels or spec.layered or spec.scored)
+    if spec.activation != "none" or not opened:
+        return
+    known = planes[:, 1][np.isfinite(planes[:, 1])]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if low < -BEYOND or high > 1 + BEYOND:
+        raise InferenceError(
+            f"output {spec.name} gives {low:.3g} to {high:.3g} where its card says the probability of "
+            f"{spec.classes[1].name}: write tw:activation sigmoid for a logit"
+        )
 
 
 def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 from tilewright.models.measure.window import answers_per_window, windows_per_call
 from tilewright.models.transforms.boxes import found_boxes
 from tilewright.models.transforms.masks import found_masks
-from tilewright.models.transforms.postprocess import scores
+from tilewright.models.transforms.postprocess import check_probabilities, scores
 from tilewright.tasks.block.feeds import window_feeds
 from tilewright.tasks.block.merge import BlockLayers, covered_by, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
@@ -256,6 +256,7 @@ def _run_windows(
     for output in model.card.outputs:
         size = result_size(output, model.card, plan.raster.lattice)
         output_scores = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
+        check_probabilities(output, output_scores)
         for number, window in enumerate(windows):
             answers[number] |= window_answer(plan, model.card, output, window, output_scores[number])
     for table in model.card.boxes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.models.spec.arrays import input_axes
-from tilewright.models.transforms.postprocess import layers_from_scores, scores
+from tilewright.models.transforms.postprocess import check_probabilities, layers_from_scores, scores
 from tilewright.tasks.block.feeds import PlaceShape, window_feeds
 from tilewright.tasks.block.infer import raw_outputs
 from tilewright.tasks.block.output_grid import result_size
@@ -80,6 +80,7 @@ class Answers:
         lattice = self.plan.raster.lattice
         for output in self.model.card.outputs:
             planes = scores(output, raw[output.name], size=result_size(output, self.model.card, lattice))
+            check_probabilities(output, planes)
             for (number, row, _), one in zip(waiting, planes, strict=True):
                 made = layers_from_scores(output, self._at_centroid(output, one, row))
                 for name in self.plan.raster.layers:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from tilewright.models.errors import InferenceError
 from tilewright.models.spec.outputs import ClassSpec, OutputSpec
-from tilewright.models.transforms.postprocess import layers_from_scores, scores
+from tilewright.models.transforms.postprocess import check_probabilities, layers_from_scores, scores
 
 THREE = tuple(ClassSpec(value=value, name=name) for value, name in ((0, "other"), (3, "crop"), (9, "open water")))
 NCHW = ("batch", "class", "height", "width")
@@ -53,6 +54,28 @@ def test_one_channel_of_two_classes_is_opened_into_both() -> None:
     layers = layers_from_scores(two, planes[0])
     assert layers["class"].tolist() == [[3, 0]]
     assert layers["confidence"].tolist() == [[88, 88]]
+
+
+@pytest.mark.parametrize(
+    ("values", "activation", "refused"),
+    [
+        ((0.0, 1.0), "none", False),
+        ((-0.4, 1.3, np.nan, np.inf), "none", False),
+        ((-15.3, 16.3), "none", True),
+        ((0.2, 2.5), "none", True),
+        ((np.nan,), "none", False),
+        ((-15.3, 16.3), "sigmoid", False),
+    ],
+)
+def test_a_logit_that_a_card_calls_a_probability_is_refused(values: Any, activation: str, refused: bool) -> None:
+    spec = output_of(THREE[:2], channels=1, activation=activation)
+    raw = np.array(values, np.float32).reshape(1, 1, 1, -1)
+    planes = scores(spec, raw)
+    if refused:
+        with pytest.raises(InferenceError, match="write tw:activation sigmoid for a logit"):
+            check_probabilities(spec, planes)
+    else:
+        check_probabilities(spec, planes)
 
 
 def test_rows_of_pixels_are_laid_out_as_the_window() -> None:
