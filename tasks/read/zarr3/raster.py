@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.tasks.read.zarr3.array import number_of, read_array, refused_raster
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
-from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects, is_plain_name
+from tilewright.tasks.read.zarr3.objects import SCHEMES, RefusedArrayError, StoreObjects, is_plain_name
 from tilewright.tasks.read.zarr3.place import place_of
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.tasks.read.zarr3.array import ArrayFacts
 
-
-SCHEMES = frozenset({"file", "http", "https", "s3"})
 
 AT_A_TIME, MOST_AT_A_TIME = 2**27, 1024
 """Bytes of chunks, and chunks, that a read holds beside what comes of them."""
