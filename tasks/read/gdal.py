@@ -26,6 +26,7 @@ from tilewright.tasks.identity.identity import named_url, precondition, with_hea
 from tilewright.tasks.read.header import FileHeader
 from tilewright.tasks.read.retry import UnreadableError
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError
+from tilewright.tasks.read.zarr3.root import which_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +180,12 @@ def open_dataset(
             raise error from None
     if array is not None:
         return array
-    return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    dataset = _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    if dataset.count == 0:
+        reason = which_array([each.rpartition(":/")[2] for each in dataset.subdatasets])
+        dataset.close()
+        raise UnreadableError(reason, final=True)
+    return dataset
 
 
 def header_of(dataset: Any, *, href: str, signed: str, way: Way | None, crs: str) -> FileHeader:
