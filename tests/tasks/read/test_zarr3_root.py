@@ -12,7 +12,7 @@ import zarr
 
 from tests.support.file_server import serve
 from tests.tasks.read.test_zarr3 import numbers
-from tilewright.tasks.read.gdal import open_dataset
+from tilewright.tasks.read.gdal import open_dataset, reading_env, settings_for
 from tilewright.tasks.read.retry import UnreadableError
 from tilewright.tasks.read.zarr3 import root
 
@@ -35,7 +35,7 @@ def store_of(folder: Path, *names: str, version: int = 3, consolidated: bool = F
 
 
 def read(store: Path | str) -> np.ndarray:
-    with open_dataset(str(store), overview=None, fresh=True) as dataset:
+    with reading_env(settings_for(str(store), {})), open_dataset(str(store), overview=None, fresh=True) as dataset:
         return np.asarray(dataset.read(1))
 
 
