@@ -165,3 +165,13 @@ def test_over_http_an_older_store_says_it_too(tmp_path: Path) -> None:
     without_mapping(dataset()).to_zarr(store, zarr_format=2, consolidated=True)
     with serve_elsewhere(tmp_path) as url:
         assert np.array_equal(read(asset_in(f"{url}/{store.name}", tmp_path)), VALUES)
+
+
+def test_what_a_group_states_comes_before_a_variable_that_no_array_names(tmp_path: Path) -> None:
+    store = WRITTEN["with an encoding"](tmp_path, 3)
+    path = store / "zarr.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "attributes": {"proj:code": "EPSG:32634"}}))
+    href = f"{store}/red"
+    assert "32634" in read_header(href, signed=href, extra={}).crs
+    told(store, 3, grid_mapping="spatial_ref")
+    assert "32633" in read_header(href, signed=href, extra={}).crs
