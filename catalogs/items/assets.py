@@ -40,8 +40,11 @@ MOST_BANDS = 4096
 RASTER_MEDIA = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
 
 
-ZARR_GROUP = re.compile(r"\.zarr/[^?]+$", re.IGNORECASE)
+ZARR_GROUP = re.compile(r"\.zarr/+[^/?][^?]*$", re.IGNORECASE)
 """A place inside a Zarr store."""
+
+ZARR_ROOT = re.compile(r"\.zarr/*$", re.IGNORECASE)
+"""A whole Zarr store."""
 
 ARRAY_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -187,10 +190,13 @@ def _described_assets(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _arrays(key: str, asset: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """An asset by its key; of a group in a Zarr store, of which the item lists bands, each array by key/name.
 
-    The bands are then the names of arrays. Source: items of ESA's EOPF in Zarr v3.
+    The bands are then the names of arrays. A whole store is a group where the asset says so, else it may be one raster
+    of several bands. Source: items of ESA's EOPF in Zarr v3.
     """
     href, node = text(asset.get("href")) or "", asset.get("zarr:node_type")
-    if "zarr" not in (text(asset.get("type")) or "").lower() or not ZARR_GROUP.search(href) or node == "array":
+    place = ZARR_GROUP.search(href) or (node == "group" and ZARR_ROOT.search(href))
+    stated = node == "group" or "zarr" in (text(asset.get("type")) or "").lower()
+    if not stated or not place or node == "array":
         return [(key, asset)]
     entries = [mapping(entry) for entry in listing(asset.get("bands"))]
     names = [text(entry.get("name")) or "" for entry in entries]

@@ -15,7 +15,7 @@ from shapely.geometry import box, mapping, shape
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import first, instant, integer, stated_span, text
 from tilewright.catalogs.gdal import gdal_name, look_settings
-from tilewright.catalogs.hrefs import display_href, resolve_href
+from tilewright.catalogs.hrefs import display_href, resolve_href, split_store
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.network.rules import refusal
 from tilewright.catalogs.sources.described import check_numbers
@@ -148,6 +148,11 @@ def _span(entry: Mapping[str, Any], shown: str) -> TimeSpan:
 
 def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> ListedFile:
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
+    if _in_store(href):
+        raise CatalogError(
+            f"{source.name}: {display_href(href)} is in a Zarr store, and a list holds GeoTIFFs: describe the store by "
+            "a STAC item whose assets name its arrays (docs/how/data.md, Data in Zarr)"
+        )
     try:
         with (
             rasterio.Env(**look_settings(href, source.s3, source.rules)),
@@ -169,6 +174,13 @@ def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> Li
         reason = refusal(error, source.rules)
         said = "" if reason is None else f": {reason}"
         raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF{said}") from error
+
+
+def _in_store(href: str) -> bool:
+    try:
+        return split_store(href) is not None
+    except ValueError:
+        return True
 
 
 def _band_names(entry: Mapping[str, Any], n_bands: int, shown: str) -> tuple[str | None, ...]:

@@ -15,7 +15,7 @@ from tilewright.catalogs.hrefs import scheme_of
 from tilewright.tasks.grid.cells import touched_cells
 from tilewright.tasks.grid.crs import same_crs, transformer
 from tilewright.tasks.grid.drawn_places import sample_size
-from tilewright.tasks.read.header import OVERVIEW_SLACK
+from tilewright.tasks.read.overviews import OVERVIEW_SLACK
 from tilewright.tasks.read.resample.source_window import SMOOTH
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from tilewright.tasks.identity.identity import named_url, precondition, with_hea
 from tilewright.tasks.read.header import FileHeader
 from tilewright.tasks.read.retry import UnreadableError
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError
+from tilewright.tasks.read.zarr3.root import which_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +180,27 @@ def open_dataset(
             raise error from None
     if array is not None:
         return array
-    return _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    dataset = _open_with_gdal(signed, overview=overview, fresh=fresh, identity=identity)
+    if dataset.count == 0:
+        reason = which_array([each.rpartition(":/")[2] for each in dataset.subdatasets])
+        dataset.close()
+        raise UnreadableError(reason, final=True)
+    return dataset
+
+
+def header_of(dataset: Any, *, href: str, signed: str, way: Way | None, crs: str) -> FileHeader:
+    """The header of an open dataset; `crs` is what its item says, for stores that say none.
+
+    Where neither says one for an array in Zarr v2, it is that of a variable beside the array, as for v3.
+
+    Raises OSError where the store cannot be asked for it.
+    """
+    if not crs and isinstance(dataset, DatasetReader) and dataset.driver == "Zarr" and dataset.crs is None:
+        from tilewright.tasks.read.zarr3.mapping import older_crs  # noqa: PLC0415  only stores pay for it
+
+        way = way or Way()
+        crs = older_crs(signed, way.settings, way.rules)
+    return FileHeader.of(dataset, href=href, crs=crs)
 
 
 def _open_with_gdal(signed: str, *, overview: int | None, fresh: bool, identity: str | None) -> DatasetReader:
@@ -215,4 +236,4 @@ def read_header(
         reading_env(settings_for(href, extra, rules)),
         open_dataset(signed, overview=None, fresh=True, way=way) as dataset,
     ):
-        return FileHeader.of(dataset, href=href, crs=crs)
+        return header_of(dataset, href=href, signed=signed, way=way, crs=crs)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import scheme_of
 from tilewright.tasks.identity.disk import disk_identity, file_stamp, is_stamp_of
-from tilewright.tasks.read.gdal import forget_object, open_dataset
-from tilewright.tasks.read.header import FileHeader
+from tilewright.tasks.read.gdal import forget_object, header_of, open_dataset
 from tilewright.tasks.read.retry import CHANGED, ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tilewright.tasks.read.gdal import Way
+    from tilewright.tasks.read.header import FileHeader
 
 
 CAPACITY = 512
@@ -99,7 +99,7 @@ class HandlePool:
             self._forget_another(key, signed)
             dataset = open_dataset(signed, overview=key.overview, fresh=fresh, identity=key.identity, way=way)
             key.check(beside=True)
-            header = FileHeader.of(dataset, href=key.href, crs=key.crs)
+            header = header_of(dataset, href=key.href, signed=signed, way=way, crs=key.crs)
             file = OpenFile(number=next(self._numbers), key=key, dataset=dataset, header=header)
         try:
             yield file

@@ -1,4 +1,4 @@
-"""The header of a file: all that its reading depends on, the faults no retry heals, and the overviews that fit."""
+"""The header of a file: all that its reading depends on, and the faults no retry heals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from tilewright.tasks.grid.extents import beyond, no_place
-from tilewright.tasks.read.resample.paste import align
 from tilewright.tasks.read.resample.pixels import MissingSigns, held_marker
-from tilewright.tasks.read.resample.source_window import SMOOTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,23 +23,21 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import BandAsset
 
 
-OVERVIEW_SLACK = 1.05
-"""Pixel size of an overview over that of the grid up to which it is read, since warped pixels vary in size."""
-
-SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS"})
-"""GDAL's rules by which an overview may be made for `SMOOTH`: GAUSS and NEAREST lie up to 0.9 of its pixels off."""
-
 FILE_WORDS = ("OVERVIEW_RESAMPLING", "OVR_RESAMPLING_ALG")
 """Names under which a file says how all its overviews were made. Source: GDAL 3.12's COG driver; rio-cogeo."""
-
-OVERVIEW_OFFSET = 0.1
-"""Pixels of the grid by which an overview may lie beside its place."""
 
 ALPHA_NAMES = frozenset({"a", "alpha", "opacity", "transparency", "mask", "datamask", "data_mask"})
 """Names of bands that say where the picture is, in lower case."""
 
 NO_NAME = re.compile(r"(band|channel|layer)?[ _]?\d+")
 """Descriptions that only count."""
+
+NO_CRS_IN_FILE = "write one into it (gdal_edit.py -a_srs)"
+
+NO_CRS_IN_STORE = (
+    "state proj:code in the item or in its asset (EPSG:32633 or its like), or write the Zarr store with "
+    "rioxarray's write_crs before to_zarr"
+)
 
 LEAST_BRIGHT = 0.1
 """Reflectance that the largest number of a file must reach at least."""
@@ -55,7 +51,7 @@ class FileHeader:
     band that the file calls alpha; `gcps`: the file has ground control points, `rpcs`: polynomials instead of a place;
     `rule` is the word on how the overview, or every overview of the file, was made, in GDAL's upper case, empty without
     one; `beside`: the `.aux.xml` beside the file names a nodata value; `laid_out`: GDAL arranged the file as a COG;
-    `wavelets`: it is a JPEG 2000.
+    `wavelets`: it is a JPEG 2000; `array`: one of a Zarr store.
     """
 
     crs: str
@@ -75,6 +71,7 @@ class FileHeader:
     laid_out: bool = False
     wavelets: bool = False
     rpcs: bool = False
+    array: bool = False
 
     @classmethod
     def of(cls, dataset: Any, *, href: str, crs: str = "") -> FileHeader:
@@ -100,6 +97,7 @@ class FileHeader:
             laid_out=dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG",
             wavelets=dataset.driver.startswith("JP2"),
             rpcs=found is None and bool(dataset.tags(ns="RPC")),
+            array=dataset.driver == "Zarr",
         )
 
     def refusal(self, asset: BandAsset) -> str | None:
@@ -118,7 +116,7 @@ class FileHeader:
                 "the file first"
             )
         if not self.crs:
-            return "the file has no CRS: write one into it (gdal_edit.py -a_srs), or that of a Zarr store into its item"
+            return f"the file has no CRS: {NO_CRS_IN_STORE if self.array else NO_CRS_IN_FILE}"
         if not self.located:
             return "the file's CRS is neither projected nor geographic, so it has no place on the Earth"
         if self.transform.is_identity or self.transform.is_degenerate:
@@ -260,62 +258,3 @@ def _names_nodata_beside(href: str) -> bool:
         return b"<NoDataValue" in Path(f"{href}.aux.xml").read_bytes()
     except OSError:
         return False
-
-
-def overview_fits(
-    base: FileHeader, overview: FileHeader, asset: BandAsset, *, resampling: str, ratio: float, grid: Affine | None
-) -> bool:
-    """True if resampling an overview by this rule gives what resampling the full pixels gives, as far as it can.
-
-    `ratio` is the side of a grid pixel over that of a file pixel; `grid` the grid's transform, None in another CRS.
-    """
-    rows, cols = base.shape[0] / overview.shape[0], base.shape[1] / overview.shape[1]
-    if asset.unit == "class" or max(rows, cols) > ratio * OVERVIEW_SLACK or not _same_missing(base, overview, asset):
-        return False
-    if _offset(base, overview) > OVERVIEW_OFFSET * ratio:
-        return False
-    signs, rule = base.signs(asset), overview.rule or base.rule
-    marked = bool(signs.markers or signs.mask or signs.alpha or base.nodata[asset.index - 1] is not None)
-    if resampling in SMOOTH:
-        # Only averages leave missing pixels out without taking their neighbours along; without a word they are likely.
-        return rule in ({"", "AVERAGE"} if marked else {"", *SMOOTH_WORDS})
-    if resampling != "average" or rule != "AVERAGE" or marked or grid is None or rows != cols or rows % 1:
-        # GDAL makes an overview from the one before it: a mean of means, which is none where some are missing.
-        return False
-    alignment = align(overview.transform, grid)
-    return alignment is not None and alignment.grow == 1
-
-
-def _offset(base: FileHeader, overview: FileHeader) -> float:
-    """Pixels of the file by which an overview may lie beside the place that GDAL gives it, at the far side of the file.
-
-    GDAL stretches an overview over the file's extent when it reads one, and when it makes one: files that it arranged,
-    and overviews with a word on their rule, are its own. Others make pixels of a whole number of the file's, the last
-    of which hangs over the edge or falls short of it. Wavelets are centred on every second pixel, not between two.
-    """
-    if base.wavelets and not overview.rule:
-        return math.inf
-    if base.laid_out or overview.rule or base.rule:
-        return 0.0
-    return max(_overhang(size, n) for size, n in zip(base.shape, overview.shape, strict=True))
-
-
-def _overhang(size: int, n: int) -> int:
-    """The most pixels by which `n` overview pixels may end beyond or before `size` pixels, for all likely factors."""
-    least = max(size // n, 1)
-    factors = {least, least + 1, *(2**power for power in (least.bit_length() - 1, least.bit_length()))}
-    likely = [factor for factor in factors if n in {size // factor, -(-size // factor)}]
-    return max((abs(n * factor - size) for factor in likely), default=0)
-
-
-def _same_missing(base: FileHeader, overview: FileHeader, asset: BandAsset) -> bool:
-    """True if the overview was made with the signs that are in force: GDAL takes one kind of them alone."""
-    index, signs = asset.index, base.signs(asset)
-    if base.masked[index - 1]:
-        return signs.mask and not signs.markers and signs.alpha is None and overview.masked[index - 1]
-    if base.nodata[index - 1] is not None:
-        marker = held_marker(base.nodata[index - 1], signs.dtype)
-        not_a_number = signs.dtype.kind == "f" and marker is None
-        same = signs.markers == (marker,) or (not_a_number and not signs.markers)
-        return not base.beside and signs.alpha is None and same
-    return not signs.markers and signs.alpha == (base.alpha if base.alpha != index else None)

@@ -17,7 +17,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats, stored_bytes
 from tilewright.tasks.read.gdal import Way, limit_block_cache, reading_env, settings_for, unheld_env
 from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
-from tilewright.tasks.read.header import OVERVIEW_SLACK, FileHeader, overview_fits
+from tilewright.tasks.read.overviews import OVERVIEW_SLACK, overview_fits
 from tilewright.tasks.read.resample.cells import CellGrid, cells, locate
 from tilewright.tasks.read.resample.enlarge import enlarge, enlarge_window, enlarges
 from tilewright.tasks.read.resample.paste import Alignment, align, paste
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.scene import BandAsset
     from tilewright.tasks.read.access import Reading
+    from tilewright.tasks.read.header import FileHeader
 
 
 AT_ONCE = 1 << 25

@@ -22,7 +22,7 @@ from tilewright.tasks.compose.mask import dropped_pixels
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import ReadStats
-from tilewright.tasks.read.header import OVERVIEW_OFFSET
+from tilewright.tasks.read.overviews import OVERVIEW_OFFSET
 from tilewright.tasks.read.reader import close_files, read_asset
 from tilewright.tasks.read.resample.pixels import Conversion, Pixels, convert_unit, to_physical
 

@@ -1,5 +1,5 @@
 """Arrays in Zarr v3 as rasters: the GDAL of today's rasterio reads none, and nothing here trusts what a store says.
 
-Reading order: raster, place, chunks, array, codecs, objects.
+Reading order: raster, root, place, mapping, chunks, array, codecs, objects.
 It may import catalogs.{errors, hrefs, network}.
 """

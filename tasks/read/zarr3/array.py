@@ -87,7 +87,10 @@ class ArrayFacts:
 def read_array(document: Mapping[str, Any]) -> ArrayFacts:
     """The facts of an array from its zarr.json. Raises RefusedArrayError for one that is not read here."""
     if document.get("node_type") != "array":
-        raise RefusedArrayError("the href names a group of the Zarr store: name one of its arrays")
+        raise RefusedArrayError(
+            "the href names a group of the Zarr store: name one of its arrays, or state zarr:node_type: group in the "
+            "asset, with bands named like the arrays"
+        )
     if document.get("storage_transformers"):
         raise RefusedArrayError("it has storage transformers, which are not read")
     if (strange := next((key for key, each in document.items() if _must_be_known(key, each)), None)) is not None:

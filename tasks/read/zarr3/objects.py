@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tilewright.catalogs.network.connect import HostRules
 
 
+SCHEMES = frozenset({"file", "http", "https", "s3"})
+
 LARGEST_DOCUMENT = 2**24
 """Bytes of a metadata document; those with the documents of a whole store in them have some million."""
 

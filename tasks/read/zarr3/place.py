@@ -6,24 +6,21 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyproj
 from affine import Affine
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
 
 from tilewright.tasks.read.zarr3.array import number_of, read_array
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
+from tilewright.tasks.read.zarr3.mapping import attributes_beside, crs_of, mapping_name
 from tilewright.tasks.read.zarr3.objects import RefusedArrayError, is_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from rasterio.crs import CRS
+
     from tilewright.tasks.read.zarr3.array import ArrayFacts
     from tilewright.tasks.read.zarr3.objects import StoreObjects
 
-
-CRS_KEYS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson", "crs_wkt", "spatial_ref")
-"""Attributes that name a CRS. Source: the conventions proj: and CF, as GDAL and eopf-geozarr write them."""
 
 MOST_COORDINATES = 2**22
 
@@ -40,15 +37,21 @@ UNEVEN = 0.01
 def place_of(objects: StoreObjects, folder: str, facts: ArrayFacts) -> tuple[CRS | None, Affine | None]:
     """CRS and transform of an array of rows and columns, None for what nothing says.
 
-    What the array says itself comes before what its grid mapping says, and that before what its group says.
+    What the array says itself comes before what its grid mapping says, that before what its group says, and that
+    before what a variable beside it says that it does not name as its grid mapping.
     Raises OSError where a document cannot be had, RefusedArrayError for coordinates that are no even grid.
     """
     parent = folder.rpartition("/")[0]
     crs = transform = geo = None
     for told in chain([facts.attributes], _mapping(objects, parent, facts), _group(objects, parent) if folder else ()):
-        crs, transform, geo = crs or _crs(told), transform or _transform(told, facts), geo or _geo_transform(told)
+        crs, transform, geo = crs or crs_of(told), transform or _transform(told, facts), geo or _geo_transform(told)
         if crs is not None and transform is not None:
             break
+    if crs is None and folder:
+        for told in attributes_beside(objects, parent, facts.attributes, facts.names):
+            if (crs := crs_of(told)) is not None:
+                geo = geo or _geo_transform(told)
+                break
     return crs, transform or _beside_coordinates(geo, objects, parent, facts)
 
 
@@ -59,26 +62,10 @@ def _group(objects: StoreObjects, parent: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _mapping(objects: StoreObjects, parent: str, facts: ArrayFacts) -> Iterator[Mapping[str, Any]]:
-    name = facts.attributes.get("grid_mapping")
-    if not is_plain_name(name):
-        return
-    document = objects.document(f"{parent}/{name}")
+    name = mapping_name(facts.attributes, facts.names)
+    document = None if name is None else objects.document(f"{parent}/{name}")
     if document is not None and isinstance(document.get("attributes"), dict):
         yield document["attributes"]
-
-
-def _crs(attributes: Mapping[str, Any]) -> CRS | None:
-    for key in CRS_KEYS:
-        value = attributes.get(key)
-        if not isinstance(value, (str, int, dict)) or isinstance(value, bool) or not value:
-            continue
-        try:
-            # GDAL takes a text for the name of a file or a URL as well, and asks for it; PROJ does not.
-            known = pyproj.CRS.from_user_input(value)
-            return CRS.from_user_input(value) if isinstance(value, str) else CRS.from_wkt(known.to_wkt())
-        except (pyproj.exceptions.ProjError, CRSError, TypeError, ValueError, OverflowError, RecursionError):
-            continue
-    return None
 
 
 def _transform(attributes: Mapping[str, Any], facts: ArrayFacts) -> Affine | None:

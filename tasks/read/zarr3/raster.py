@@ -15,8 +15,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.tasks.read.zarr3.array import number_of, read_array, refused_raster
 from tilewright.tasks.read.zarr3.chunks import ArrayChunks
-from tilewright.tasks.read.zarr3.objects import RefusedArrayError, StoreObjects, is_plain_name
+from tilewright.tasks.read.zarr3.objects import SCHEMES, RefusedArrayError, StoreObjects
 from tilewright.tasks.read.zarr3.place import place_of
+from tilewright.tasks.read.zarr3.root import only_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.tasks.read.zarr3.array import ArrayFacts
 
-
-SCHEMES = frozenset({"file", "http", "https", "s3"})
 
 AT_A_TIME, MOST_AT_A_TIME = 2**27, 1024
 """Bytes of chunks, and chunks, that a read holds beside what comes of them."""
@@ -121,28 +120,13 @@ def open_zarr(signed: str, settings: Mapping[str, str], rules: HostRules | None)
         return None
     if document.get("node_type") == "group" and not folder:
         # The metadata of a whole store may be older than that of its arrays.
-        folder = _only_array(document)
+        folder = only_array(objects, document)
         document = objects.document(folder) or {}
     facts = read_array(document)
     if (reason := refused_raster(facts)) is not None:
         raise RefusedArrayError(reason)
     crs, transform = place_of(objects, folder, facts)
     return ZarrRaster(signed, ArrayChunks(objects, folder, facts), crs=crs, transform=transform)
-
-
-def _only_array(document: Mapping[str, Any]) -> str:
-    """The name of the one array of a store that has rows and columns, by its consolidated metadata."""
-    told = document.get("consolidated_metadata")
-    members = told.get("metadata") if isinstance(told, dict) else None
-    found = [
-        name
-        for name, each in (members.items() if isinstance(members, dict) else ())
-        if isinstance(each, dict) and isinstance(each.get("shape"), list) and len(each["shape"]) >= 2
-    ]
-    if len(found) != 1 or not all(map(is_plain_name, found[0].split("/"))):
-        names = ", ".join(name[:40] for name in sorted(found)[:8]) or "none that its metadata lists"
-        raise RefusedArrayError(f"the href names a Zarr store, and not which of its arrays: {names[:200]}")
-    return found[0]
 
 
 def _nodata(facts: ArrayFacts) -> float | None:

@@ -67,3 +67,33 @@ def test_endless_lists_of_bands_are_refused_at_once(groups: int) -> None:
     with pytest.raises(CatalogError, match="bands, and an item is read with at most"):
         find_bands(item(assets), "mine", HOME)
     assert time.process_time() - started < 1
+
+
+ROOTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "stated": ({"zarr:node_type": "group"}, {"blue": "/b02", "green": "/b03"}),
+    "not stated": ({}, {"blue": "", "green": ""}),
+    "an array": ({"zarr:node_type": "array"}, {"blue": "", "green": ""}),
+    "no store": ({"zarr:node_type": "group", "href": "https://example.com/p.tif"}, {"blue": "", "green": ""}),
+    "no media type": ({"zarr:node_type": "group", "type": None}, {"blue": "/b02", "green": "/b03"}),
+    "one band": ({"zarr:node_type": "group", "bands": [{"name": "b02"}]}, {"blue": "/b02"}),
+    "one band that is not stated": ({"bands": [{"name": "b02"}]}, {"blue": ""}),
+    "names that are no arrays": (
+        {"zarr:node_type": "group", "bands": [{"name": "b02", "eo:common_name": "blue"}, {"name": "../b03"}]},
+        {"blue": ""},
+    ),
+}
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+@pytest.mark.parametrize("kind", ROOTS)
+def test_a_whole_store_is_a_group_where_its_asset_says_so(kind: str, slashes: str) -> None:
+    stated, expected = ROOTS[kind]
+    asset = {
+        "href": f"https://example.com/p.zarr{slashes}",
+        **MEDIA,
+        "bands": [{"name": "b02"}, {"name": "b03"}],
+        **stated,
+    }
+    scene = normalise_item(item({"all": asset}), HOME)
+    found = {each.band: each.href.partition(".zarr")[2].rstrip("/") for each in scene.assets}
+    assert {band: href for band, href in found.items() if band in {"blue", "green"}} == expected

@@ -169,3 +169,11 @@ def test_a_scene_covers_what_any_of_its_files_covers(tmp_path: Path) -> None:
     assert scene.bands == ("u", "v")
     assert scene.bbox[0] < 15.01
     assert scene.bbox[2] > 15.26
+
+
+@pytest.mark.parametrize("href", ["own.zarr/red", "own.zarr", "own.zarr/", "OWN.ZARR/r10m/red", "own.zarr/red?v=1"])
+def test_a_list_with_a_zarr_store_is_told_where_it_is_described(tmp_path: Path, href: str) -> None:
+    entry = {"href": href, "datetime": "2021-01-01", "band": "red", "collection": "own"}
+    source = resolve_source({"files": [entry]}, base=tmp_path)
+    with pytest.raises(CatalogError, match=r"in a Zarr store.*STAC item.*data\.md"):
+        search(source, collection="own", bands=["red"], aoi=box(14, 45, 16, 46))

@@ -270,7 +270,9 @@ def rewritten(store: Path, folder: str, **changes: Any) -> None:
 def test_names_that_are_no_names_lead_nowhere(tmp_path: Path, name: Any) -> None:
     store = written(tmp_path, told={"proj:code": UTM, "grid_mapping": name}, dimension_names=[name, name])
     assert opened(store).transform.is_identity
-    group = {"metadata": {name: json.loads((store / "red/zarr.json").read_text())}} if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return
+    group = {"metadata": {name: json.loads((store / "red/zarr.json").read_text())}}
     rewritten(store, "", consolidated_metadata=group)
     with pytest.raises(RefusedArrayError, match="which of its arrays"):
         opened(store, "")
