@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -15,10 +14,17 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.items.assets import entry_at
-from tilewright.catalogs.items.plausible import check_numbers
+from tilewright.catalogs.items.plausible import (
+    calibrated_by,
+    calibration_of,
+    check_numbers,
+    dtype_of,
+    item_field,
+    offset_of_state,
+)
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.scene import BandAsset
-from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
+from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS
 from tilewright.catalogs.sources.product import NO_BAND
 
 if TYPE_CHECKING:
@@ -28,9 +34,6 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.sources.source import Source
 
-
-# Aerosol and water vapour never carry ESA's offset, although some items state it for every asset.
-WITHOUT_OFFSET = ("aot", "wvp")
 
 NUMBERS = ("scale", "offset", "nodata")
 
@@ -46,11 +49,6 @@ EARTH_SHARE = 0.01
 OUR_UNITS = frozenset({"reflectance", "linear", "db", "class", "m", "1"})
 
 
-def advertised_offset(candidate: BandCandidate) -> float | None:
-    """The offset that the source or the item states for the band, or None."""
-    return number(first(candidate.override.get("offset"), _item_field(candidate, "offset")))
-
-
 def to_band_asset(
     candidate: BandCandidate,
     item: Mapping[str, Any],
@@ -59,11 +57,13 @@ def to_band_asset(
     source: Source,
     base: str,
     esa_offset: float | None,
+    told: bool = True,
 ) -> BandAsset:
     """The BandAsset of a candidate.
 
     `base` is the location that relative hrefs refer to. `esa_offset` is the offset of the scene's radiometric state and
-    applies to reflectance of Sentinel-2; it is None for other collections, whose items' own offsets apply.
+    applies to reflectance of Sentinel-2; it is None for other collections, whose items' own offsets apply. Unless it is
+    `told` by anything, a header that says another one is refused.
 
     Raises:
         CatalogError: the band has no href, or one that the source may not refer to, or a scale and offset that cannot
@@ -73,17 +73,17 @@ def to_band_asset(
     if reason := text(candidate.asset.get(NO_BAND)):
         raise CatalogError(reason)
     _check_described(candidate)
-    dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
-    stated_unit = text(first(override.get("unit"), _item_field(candidate, "unit")))
+    dtype = dtype_of(first(override.get("dtype"), item_field(candidate, "data_type")), facts)
+    stated_unit = text(first(override.get("unit"), item_field(candidate, "unit")))
     if (override.get("unit") or source.kind == "files") and (stated_unit or "").lower() in PERCENT:
         raise CatalogError(
             f"the source says unit: {stated_unit} for {candidate.band}: write scale: 0.01 for shares from 0 to 1, or "
             "unit: 1 for its numbers as they are"
         )
     unit = _unit(stated_unit, collection=collection, candidate=candidate, source=source)
-    scale, offset = _calibration(candidate, dtype)
+    scale, offset = calibration_of(candidate, dtype)
     if esa_offset is not None and unit == "reflectance":
-        offset = (advertised_offset(candidate) or esa_offset) if esa_offset else 0.0
+        offset = offset_of_state(candidate, esa_offset)
     names = {"collection": collection, "band": candidate.band, "key": candidate.key}
     check_numbers(scale, offset, unit=unit, dtype=dtype, facts=facts, **names)
     properties = mapping(item.get("properties"))
@@ -103,7 +103,7 @@ def to_band_asset(
         checksum=text(candidate.asset.get("file:checksum")),
         alpha=_alpha(candidate),
         band_names=_band_names(candidate, source.bands.get(collection, {})),
-        calibration="stated" if unit == "class" or esa_offset is not None else _calibrated_by(candidate),
+        calibration="stated" if unit == "class" or (esa_offset is not None and told) else calibrated_by(candidate),
     )
 
 
@@ -114,7 +114,7 @@ def _check_described(candidate: BandCandidate) -> None:
         CatalogError: a list of the asset's bands states scale, offset or nodata, and ends before this band.
     """
     asset, override = candidate.asset, candidate.override
-    if candidate.facts or any(first(override.get(name), _item_field(candidate, name)) is not None for name in NUMBERS):
+    if candidate.facts or any(first(override.get(name), item_field(candidate, name)) is not None for name in NUMBERS):
         return
     for key in ("bands", "raster:bands"):
         entries = [mapping(entry) for entry in listing(asset.get(key))]
@@ -126,24 +126,10 @@ def _check_described(candidate: BandCandidate) -> None:
             )
 
 
-def _item_field(candidate: BandCandidate, name: str) -> Any:
-    """The band's field in STAC 1.1 `bands`, else in `raster:bands`, else in the asset itself; None if absent."""
-    asset, prefixed = candidate.asset, f"raster:{name}"
-    band, raster = (entry_at(asset, key, candidate.position) for key in ("bands", "raster:bands"))
-    return first(band.get(name), band.get(prefixed), raster.get(name), asset.get(name), asset.get(prefixed))
-
-
-def _dtype(stated: Any, facts: BandFacts | None) -> str:
-    try:
-        return np.dtype(stated).name if isinstance(stated, str) else (facts.dtype if facts else "float32")
-    except TypeError:
-        return facts.dtype if facts else "float32"
-
-
 def _nodata(candidate: BandCandidate) -> dict[str, Any]:
     """The markers of the source and the item, and the usual one of the collection (fields of BandAsset)."""
     probability = candidate.band in PROBABILITY_BANDS and candidate.facts is not None
-    stated = [number(value) for value in (candidate.override.get("nodata"), _item_field(candidate, "nodata"))]
+    stated = [number(value) for value in (candidate.override.get("nodata"), item_field(candidate, "nodata"))]
     markers = [marker for marker in stated if marker is not None and not (probability and marker == 0)]
     more = tuple(marker for marker in markers[1:] if str(marker) != str(markers[0]))
     return {
@@ -176,29 +162,6 @@ def _band_names(candidate: BandCandidate, own: Mapping[str, Mapping[str, Any]]) 
 
 def _lengths(asset: Mapping[str, Any]) -> list[int]:
     return [len(listing(asset.get(key))) for key in ("eo:bands", "bands", "raster:bands")]
-
-
-def _calibrated_by(candidate: BandCandidate) -> str:
-    """The word "stated" if the source says scale or offset, "item" if item or our table do, else "none"."""
-    if any(candidate.override.get(name) is not None for name in ("scale", "offset")):
-        return "stated"
-    stated = any(_item_field(candidate, name) is not None for name in ("scale", "offset"))
-    return "item" if stated or candidate.facts is not None else "none"
-
-
-def _calibration(candidate: BandCandidate, dtype: str) -> tuple[float, float]:
-    """(scale, offset) as stated, else of the table. The table's apply to integers; floats are already physical."""
-    scale = number(first(candidate.override.get("scale"), _item_field(candidate, "scale")))
-    offset = advertised_offset(candidate)
-    facts = candidate.facts
-    default = (facts.scale, facts.offset) if facts and np.dtype(dtype).kind in "ui" else (1.0, 0.0)
-    if facts and facts.band in WITHOUT_OFFSET and not candidate.override:
-        return default
-    if scale is None and offset is None:
-        return default
-    if scale is None:
-        return (default[0], offset or 0.0)
-    return (scale, offset or 0.0)
 
 
 def _unit(stated: str | None, *, collection: str, candidate: BandCandidate, source: Source) -> str:

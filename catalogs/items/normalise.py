@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import listing, mapping, text
+from tilewright.catalogs.fields import listing, mapping, number, text
 from tilewright.catalogs.footprint import bounds_of, footprint_of, solar_day, to_geojson
 from tilewright.catalogs.hrefs import scheme_of
 from tilewright.catalogs.items.assets import BandCandidate, find_bands
-from tilewright.catalogs.items.bands import advertised_offset, to_band_asset
+from tilewright.catalogs.items.bands import to_band_asset
 from tilewright.catalogs.items.names import BandNames, NamedScene
+from tilewright.catalogs.items.plausible import advertised_offset, is_physical
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
-from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
+from tilewright.catalogs.items.radiometry import ADVERTISED, TAKEN_AS_NONE, RadiometricState, decide_state
 from tilewright.catalogs.scene import BandAsset, Scene
-from tilewright.catalogs.sensors import ESA_DN_PREFIXES, band_of, canonical_collection
+from tilewright.catalogs.sensors import ESA_DN_PREFIXES, SENTINEL_2, band_of, canonical_collection
 from tilewright.catalogs.sources.product import NO_BAND
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         else _radiometric_state(item, bands, acquisition, collection=collection, source=source, radiometry=radiometry)
     )
     esa_offset = None if state.state == "not-applicable" else state.offset
-    assets, lost = _band_assets(bands, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
+    told = not state.reason.endswith(TAKEN_AS_NONE)
+    assets, lost = _band_assets(
+        bands, item, collection=collection, source=source, base=base, esa_offset=esa_offset, told=told
+    )
     scene = Scene(
         id=name,
         collection=collection,
@@ -179,7 +183,12 @@ def _radiometric_state(
     source: Source,
     radiometry: str,
 ) -> RadiometricState:
-    measured = [band for band in bands if band.facts and band.facts.unit == "reflectance"]
+    reflectance = [band for band in bands if band.facts and band.facts.unit == "reflectance"]
+    measured = [band for band in reflectance if not is_physical(band)]
+    if collection in SENTINEL_2 and reflectance and not measured:
+        return RadiometricState(state="offset-applied", offset=0.0, reason="its files hold reflectance itself")
+    if collection in SENTINEL_2 and measured and all(number(band.override.get("offset")) == 0 for band in measured):
+        return RadiometricState(state="offset-applied", offset=0.0, reason=f"{ADVERTISED} 0, as the source says")
     offsets = [offset for offset in map(advertised_offset, measured) if offset is not None]
     hrefs = [text(band.asset.get("href")) or "" for band in measured]
     return decide_state(

@@ -1,20 +1,26 @@
-"""Scale and offset of reflectance: whether they can be meant as they are stated, and the reading that would fit."""
+"""Type, scale and offset of a band: as source and item state them, whether they can be meant, and what would fit."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.fields import first, number
+from tilewright.catalogs.items.assets import entry_at
 from tilewright.catalogs.sensors import ESA_OFFSET, SENTINEL_2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tilewright.catalogs.items.assets import BandCandidate
     from tilewright.catalogs.sensors import BandFacts
 
+
+# Aerosol and water vapour never carry ESA's offset, although some items state it for every asset.
+WITHOUT_OFFSET = ("aot", "wvp")
 
 MOST_SCALE = {1: 0.02, 2: 1e-3}
 """The largest scale of a known sensor's whole numbers by their bytes: 1 / 255 for bytes, and less for 16 bits."""
@@ -23,6 +29,76 @@ LEAST_OF_USUAL = 1 / 50
 """The smallest scale of a known sensor as a share of its usual one: below it every surface would be black."""
 
 PERCENT = 0.01
+
+
+def item_field(candidate: BandCandidate, name: str) -> Any:
+    """The band's field in STAC 1.1 `bands`, else in `raster:bands`, else in the asset itself; None if absent."""
+    asset, prefixed = candidate.asset, f"raster:{name}"
+    band, raster = (entry_at(asset, key, candidate.position) for key in ("bands", "raster:bands"))
+    return first(band.get(name), band.get(prefixed), raster.get(name), asset.get(name), asset.get(prefixed))
+
+
+def dtype_of(stated: Any, facts: BandFacts | None) -> str:
+    """The data type as stated, else that of the table; float32 where neither tells."""
+    try:
+        return np.dtype(stated).name if isinstance(stated, str) else (facts.dtype if facts else "float32")
+    except TypeError:
+        return facts.dtype if facts else "float32"
+
+
+def calibrated_by(candidate: BandCandidate) -> str:
+    """The word "stated" if the source says scale or offset, "item" if item or our table do, else "none"."""
+    if any(candidate.override.get(name) is not None for name in ("scale", "offset")):
+        return "stated"
+    stated = any(item_field(candidate, name) is not None for name in ("scale", "offset"))
+    return "item" if stated or candidate.facts is not None else "none"
+
+
+def calibration_of(candidate: BandCandidate, dtype: str) -> tuple[float, float]:
+    """(scale, offset) as stated, else of the table. The table's apply to integers; floats are already physical."""
+    scale = number(first(candidate.override.get("scale"), item_field(candidate, "scale")))
+    offset = advertised_offset(candidate)
+    facts = candidate.facts
+    if _is_for_others(candidate, dtype):
+        # The item's own are those of whole numbers, which the source says that the files do not hold.
+        own = (number(candidate.override.get(name)) for name in ("scale", "offset"))
+        scale, offset = (value if value is not None else usual for value, usual in zip(own, (1.0, 0.0), strict=True))
+    default = (facts.scale, facts.offset) if facts and np.dtype(dtype).kind in "ui" else (1.0, 0.0)
+    if facts and facts.band in WITHOUT_OFFSET and not candidate.override:
+        return default
+    if scale is None and offset is None:
+        return default
+    if scale is None:
+        return (default[0], offset or 0.0)
+    return (scale, offset or 0.0)
+
+
+def _is_for_others(candidate: BandCandidate, dtype: str) -> bool:
+    """True where the source says that files hold floats, of an item that says no such thing."""
+    stated = dtype_of(item_field(candidate, "data_type"), candidate.facts)
+    return "dtype" in candidate.override and np.dtype(dtype).kind == "f" and np.dtype(stated).kind != "f"
+
+
+def is_physical(candidate: BandCandidate) -> bool:
+    """True for a band whose files are said to hold reflectance itself: floats with no scale, or one of 1."""
+    dtype = dtype_of(first(candidate.override.get("dtype"), item_field(candidate, "data_type")), candidate.facts)
+    return np.dtype(dtype).kind == "f" and calibration_of(candidate, dtype)[0] == 1
+
+
+def advertised_offset(candidate: BandCandidate) -> float | None:
+    """The offset that the source or the item states for the band, or None."""
+    return number(first(candidate.override.get("offset"), item_field(candidate, "offset")))
+
+
+def offset_of_state(candidate: BandCandidate, esa_offset: float) -> float:
+    """The offset of reflectance of Sentinel-2: none where the source says so, or where files hold it already."""
+    own = number(candidate.override.get("offset"))
+    if own == 0:
+        return 0.0
+    if is_physical(candidate):
+        stated = number(item_field(candidate, "offset")) if "dtype" not in candidate.override else None
+        return own or stated or 0.0
+    return (advertised_offset(candidate) or esa_offset) if esa_offset else 0.0
 
 
 def check_numbers(

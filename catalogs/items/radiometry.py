@@ -208,23 +208,41 @@ class _PixelCheck:
 
 
 def _settled(checked: Sequence[tuple[Scene, _PixelCheck]]) -> list[tuple[Scene, _PixelCheck]]:
-    """The checks; a scene whose pixels are to decide and tell nothing (all cloud) has that of the others like it.
+    """The checks; a scene whose pixels are to decide and tell nothing (all cloud) has that of the others of its source,
+    collection and stated baseline.
 
     Raises:
         RadiometryError: there are none that tell, or they tell different things.
     """
-    asked = [(scene, check) for scene, check in checked if scene.state_reason.endswith(PIXELS_DECIDE)]
-    telling = {check.verdict.word: check for _, check in asked if check.tells and check.verdict is not None}
-    silent = {scene.id: check for scene, check in asked if not check.tells}
-    if silent and len(telling) != 1:
-        whys = [f"{name} ({check.silence})" for name, check in silent.items()]
-        more = f" and {len(whys) - 5} more" if len(whys) > 5 else ""
+    voices: dict[tuple[str, ...], dict[str, _PixelCheck]] = {}
+    for scene, check in checked:
+        if _is_asked(scene) and check.tells and check.verdict is not None:
+            voices.setdefault(_kind(scene), {})[check.verdict.word] = replace(check, of_others=True)
+    found, silent = [], []
+    for scene, check in checked:
+        heard = [*voices.get(_kind(scene), {}).values()] if scene.baseline is not None else []
+        if not _is_asked(scene) or check.tells:
+            found.append((scene, check))
+        elif len(heard) == 1:
+            found.append((scene, heard[0]))
+        else:
+            silent.append(f"{scene.id} ({check.silence})")
+    if silent:
+        more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
         raise RadiometryError(
-            f"nothing tells whether the DN of {'; '.join(whys[:5])}{more} hold ESA's offset: {STATE_THEM}, or set "
-            "radiometry: metadata (no offset)"
+            f"nothing tells whether the DN of {'; '.join(silent[:5])}{more} hold ESA's offset: {STATE_THEM}, or leave "
+            "these scenes out"
         )
-    borrowed = [replace(check, of_others=True) for check in telling.values()]
-    return [(scene, borrowed[0] if scene.id in silent else check) for scene, check in checked]
+    return found
+
+
+def _is_asked(scene: Scene) -> bool:
+    """True for a scene of whose offset the metadata say nothing, so that its pixels are to decide."""
+    return scene.state_reason.endswith(PIXELS_DECIDE)
+
+
+def _kind(scene: Scene) -> tuple[str, ...]:
+    return scene.source, scene.collection, scene.baseline or ""
 
 
 def _check_pixels(scene: Scene, read_overview: ReadOverview) -> _PixelCheck:
@@ -253,7 +271,8 @@ def _with_check(scene: Scene, check: _PixelCheck) -> Scene:
 
 def _visible_assets(scene: Scene) -> list[BandAsset]:
     assets = (scene.asset(band) for band in CHECKED_BANDS)
-    return [asset for asset in assets if asset is not None and asset.unit == "reflectance" and asset.dtype[0] in "ui"]
+    whole = [asset for asset in assets if asset is not None and asset.dtype[0] in "ui"]
+    return [asset for asset in whole if asset.unit == "reflectance" and asset.offset]
 
 
 def _contradiction_message(contradicted: Iterable[tuple[Scene, str | None]]) -> str:

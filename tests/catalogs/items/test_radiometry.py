@@ -211,7 +211,9 @@ def test_the_next_visible_band_is_looked_at_when_one_cannot_be_read_and_a_blind_
 
 def asked(name: str) -> Scene:
     """A scene of whose offset the metadata say nothing."""
-    return replace(claiming(name), state_reason=f"names no processing baseline and no offset: {PIXELS_DECIDE}")
+    return replace(
+        claiming(name), baseline="05.10", state_reason=f"names no processing baseline and no offset: {PIXELS_DECIDE}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,6 +239,9 @@ def test_where_pixels_are_to_decide_and_tell_nothing_others_of_one_voice_do_or_i
         with pytest.raises(RadiometryError, match=r"a \(its pixels could not be looked at.*state scale and offset"):
             verify_states(scenes, radiometry="pixels", read_overview=look)
         return
+    # Where no baseline is stated scenes may be of any time, and are not alike.
+    with pytest.raises(RadiometryError, match="leave these scenes out"):
+        verify_states([replace(each, baseline=None) for each in scenes], radiometry="pixels", read_overview=look)
     first = verify_states(scenes, radiometry="pixels", read_overview=look)[0]
     assert {each.offset for each in first.assets if each.unit == "reflectance"} == {offset}
     assert "pixels of other scenes" in first.state_reason
