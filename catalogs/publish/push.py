@@ -121,14 +121,17 @@ def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:
 
 
 def _with_alternates(absolute: dict[str, Any], item: Mapping[str, Any], bucket: str | None) -> dict[str, Any]:
-    """The Item whose assets also say where they lie in a bucket. Source: the alternate assets extension, v1.2.0."""
+    """The Item whose assets beside it also say where they lie in a bucket.
+
+    Source: the alternate assets extension, v1.2.0.
+    """
     if bucket is None:
         return absolute
-    scheme = scheme_of(bucket)
-    assets = {
-        key: {**asset, "alternate": {scheme: {"href": resolve_href(item["assets"][key]["href"], bucket)}}}
-        for key, asset in absolute["assets"].items()
-    }
+    scheme, assets = scheme_of(bucket), dict(absolute["assets"])
+    for key, asset in item["assets"].items():
+        place = resolve_href(asset["href"], bucket)
+        if place != asset["href"]:
+            assets[key] = {**assets[key], "alternate": {scheme: {"href": place}}}
     return {**absolute, "assets": assets, "stac_extensions": sorted({*absolute["stac_extensions"], ALTERNATE})}
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TABLE_NAME = "zones"
 """Of the table in a product, whose file is ``zones.parquet``."""
 
-SHORT = 24
-"""Characters of a text by which a zone is known."""
+SHORT, MOST_KNOWN = 24, 10_000
+"""Characters of a text by which a zone is known, and zones that people know by one."""
 
 MEASURED = b"tilewright:measured"
 """The key, in the metadata of a column, that says that it was measured and is none of the file's."""
@@ -126,7 +126,7 @@ def columns_by_worth(columns: Any) -> list[str]:
 
 def _tells_apart(column: Any) -> bool:
     """True for texts by which people know a zone: short ones, each once."""
-    texts = column.to_pylist()
+    texts = column.to_pylist() if str(column.type) == "string" and len(column) <= MOST_KNOWN else [None]
     return all(isinstance(text, str) and 0 < len(text) <= SHORT for text in texts) and len({*texts}) == len(texts) > 0
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-BUCKETS = ("s3", "gs", "az", "abfs", "abfss")
-"""Schemes of products that lie in a bucket, which programs beside it read without the web."""
+BUCKETS = ("s3", "gs")
+"""Schemes of products whose URI names their bucket alone, which programs beside it read without the web."""
 
 REFUSED = (401, 403)
 """HTTP's answers to a request without sufficient authorization."""

@@ -102,6 +102,9 @@ class _Talk:
         while True:
             if not text:
                 text = self._asked(key, question, usual)
+            if not text and self.ask is not None:
+                self.complain("nothing is usual here: give an answer")
+                continue
             try:
                 return take(text)
             except ValueError as error:

@@ -12,6 +12,8 @@ from tilewright.models.spec.outputs import NODATA_BYTE, NODATA_ID
 from tilewright.models.transforms.resize import resize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tilewright.models.spec.outputs import OutputSpec
@@ -21,8 +23,9 @@ LOGITS: Final = np.float32(100)
 """Of the scores of words by the cosine. Source: CLIP, whose factor ends at 100."""
 
 
-BEYOND: Final = 1.0
-"""By how much a probability may miss 0 to 1: a regression of 0 and 1 reaches a little beyond them, a logit far."""
+BEYOND, MOST_BEYOND = 1.0, 0.2
+"""By how much a probability may miss 0 to 1, and the share of pixels that may miss them by more: a regression of 0 and
+1 reaches a little beyond them, most logits far."""
 
 
 def scores(
@@ -54,21 +57,23 @@ def scores(
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 
 
-def check_probabilities(spec: OutputSpec, planes: NDArray[np.float32]) -> None:
-    """Raise InferenceError for logits that a card takes for the probability of the second of two classes.
+def check_probabilities(spec: OutputSpec, planes: NDArray[np.float32], *, seen: Sequence[int] | None = None) -> None:
+    """Raise InferenceError for logits that a card takes for probabilities: they are cut at 0.5, or at its threshold.
 
-    They would be cut at 0.5. `planes` are the scores of pixels that were seen, (N, 2, height, width).
+    `planes` are the scores (N, 2, height, width) of windows; looked at are those in which all but a few pixels were
+    `seen`, all without it.
     """
-    opened = len(spec.classes) == 2 and spec.channels == 1 and not (spec.labels or spec.layered or spec.scored)
-    if spec.activation != "none" or not opened:
+    opened = len(spec.classes) == 2 and (spec.channels == 1 or spec.threshold is not None)
+    if spec.activation != "none" or not opened or spec.labels or spec.layered or spec.scored:
         return
-    known = planes[:, 1][np.isfinite(planes[:, 1])]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if low < -BEYOND or high > 1 + BEYOND:
-        raise InferenceError(
-            f"output {spec.name} gives {low:.3g} to {high:.3g} where its card says the probability of "
-            f"{spec.classes[1].name}: write tw:activation sigmoid for a logit"
-        )
+    second = planes[:, 1] if seen is None else planes[[*seen], 1]
+    known = second[np.isfinite(second)]
+    if not known.size or np.mean((known < -BEYOND) | (known > 1 + BEYOND)) <= MOST_BEYOND:
+        return
+    raise InferenceError(
+        f"output {spec.name} gives {known.min():.3g} to {known.max():.3g} where its card says the probability of "
+        f"{spec.classes[1].name}: write tw:activation {'softmax' if spec.channels > 1 else 'sigmoid for a logit'}"
+    )
 
 
 def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -> NDArray[np.float32]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tilewright.catalogs.search import Found
 
 
+MOST_LETTERS = 24
+"""Of a platform or granule: no known one has more."""
+
+
 def print_scenes(scenes: Sequence[Scene], area: BaseGeometry) -> None:
     """Print the scenes of a job, one a line with its share of the area, then why their radiometric states are so.
 
@@ -34,8 +38,8 @@ def print_scenes(scenes: Sequence[Scene], area: BaseGeometry) -> None:
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else days[0]
     print_line(console, f"{plural(len(scenes), 'scene')} on {plural(len(days), 'day')}, {span}")
     stated = {
-        "platform": [scene.platform or "" for scene in scenes],
-        "granule": [scene.granule or "" for scene in scenes],
+        "platform": [(scene.platform or "")[:MOST_LETTERS] for scene in scenes],
+        "granule": [(scene.granule or "")[:MOST_LETTERS] for scene in scenes],
     }
     shared = [f"{name} {cells[0]}" for name, cells in stated.items() if len({*cells}) == 1 and cells[0]]
     if shared:

@@ -65,7 +65,8 @@ class BandDrift:
     """A band's values beside its card's statistics: ``count`` of them, their mean and deviation.
 
     ``difference``: of the means, in the card's deviations. ``ratio``: of the deviations. ``outside``: share of the
-    values beyond the card's range. None where the card does not tell. ``far`` says why the band is far, "" if not.
+    values beyond the card's range. None where the card does not tell. ``unit``: that of the input. ``far`` says why the
+    band is far, "" if not.
     """
 
     name: str
@@ -76,6 +77,7 @@ class BandDrift:
     difference: float | None
     ratio: float | None
     outside: float | None
+    unit: str = ""
 
     @property
     def far(self) -> str:
@@ -99,7 +101,8 @@ class BandDrift:
     def _is_narrow(self) -> bool:
         told = self.statistics
         if self.ratio is not None:
-            return self.ratio < NARROW_RATIO
+            # Heights and slopes may well be one number.
+            return self.unit == "reflectance" and self.ratio < NARROW_RATIO
         if told.mean is not None or told.minimum is None or told.maximum is None:
             return False
         return self.stddev < NARROW * (told.maximum - told.minimum)
@@ -122,7 +125,7 @@ class BandDrift:
         }
 
 
-def band_drift(name: str, statistics: BandStatistics, sums: BandSums) -> BandDrift | None:
+def band_drift(name: str, statistics: BandStatistics, sums: BandSums, *, unit: str = "") -> BandDrift | None:
     """A band beside its statistics; None if no value of it was seen."""
     if not sums.count:
         return None
@@ -143,6 +146,7 @@ def band_drift(name: str, statistics: BandStatistics, sums: BandSums) -> BandDri
         difference=difference,
         ratio=ratio,
         outside=(sums.below + sums.above) / sums.count if ranged else None,
+        unit=unit,
     )
 
 
@@ -159,10 +163,12 @@ def scale_of(bands: Sequence[BandDrift]) -> float | None:
 def _times(band: BandDrift, expected: float) -> float | None:
     """How many times as large as expected a band's mean is; None where it has another sign, and is no small number.
 
-    Of numbers near 0 the mean may have either sign, as the quanta in which they are counted have it.
+    Of reflectance near 0 the mean may have either sign, as the quanta in which it is counted have it.
     """
     if band.mean * expected > 0:
         return band.mean / expected
+    if band.unit != "reflectance":
+        return None
     small = max(abs(band.mean), band.statistics.quantum) / abs(expected)
     return small if max(small, band.ratio or 0.0) <= 1 / SCALED else None
 

@@ -44,7 +44,8 @@ def drift_rows(inputs: Sequence[InputSpec], parts: Iterable[InputSums]) -> list[
             bands = [
                 drift
                 for name, statistics, sums in zip(spec.bands, spec.statistics, total, strict=bool(total))
-                if statistics is not None and (drift := band_drift(name, statistics, BandSums.from_json(sums)))
+                if statistics is not None
+                and (drift := band_drift(name, statistics, BandSums.from_json(sums), unit=spec.unit))
             ]
             if bands:
                 found.append(_row(spec, bands, n_parts=len(counted)))

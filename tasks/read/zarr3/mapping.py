@@ -116,17 +116,18 @@ def older_crs(signed: str, settings: Mapping[str, str], rules: HostRules | None)
     names = [name for name in axes if isinstance(name, str)] if isinstance(axes, list) else []
     stated = mapping_name(attributes, names)
     parent = folder.rpartition("/")[0]
-    for name in names_beside(attributes, names) if stated is None else (stated,):
-        found = crs_of(_older_attributes(objects, f"{parent}/{name}".lstrip("/")))
-        if found is not None:
-            return str(found.to_wkt())
-    return ""
+    beside = [f"{parent}/{name}" for name in (names_beside(attributes, names) if stated is None else (stated,))]
+    found = crs_of(attributes)
+    # What is stated comes before what the group says, and that before a variable that nothing names.
+    for place in [*beside, parent] if stated is not None else [parent, *beside]:
+        found = found or crs_of(_older_attributes(objects, place.lstrip("/")))
+    return str(found.to_wkt()) if found is not None else ""
 
 
 def _older_attributes(objects: StoreObjects, folder: str) -> dict[str, Any]:
     """The .zattrs of a folder, empty where there are none."""
     try:
-        content = objects.read(f"{folder}/.zattrs", most=LARGEST_DOCUMENT)
+        content = objects.read(f"{folder}/.zattrs".lstrip("/"), most=LARGEST_DOCUMENT)
         plain = json.loads(content or b"{}")
     except (PermissionError, ValueError, RecursionError):
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,9 @@ SECONDS, SLOWEST = 120.0, 2**18
 PIECE = 2**20
 
 PLAIN_NAME = re.compile(r"[^/\\?#%:*\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+
+OUR_HEADERS = frozenset({"accept-encoding", "range", "host", "content-length", "transfer-encoding", "connection"})
+"""Headers that are not taken from a user's list: they belong to the request itself."""
 
 NOT_THERE = frozenset({404, 410})
 
@@ -141,6 +145,8 @@ def is_plain_name(name: Any) -> bool:
 
 def _from_disk(path: Path, *, most: int, span: ByteSpan | None) -> bytes | None:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if span is not None:
@@ -162,7 +168,9 @@ def _from_web(
     seconds = SECONDS + (most if span is None else span.size) / SLOWEST
     ours = {"accept-encoding": "identity", **({} if span is None else {"range": span.header})}
     given = listed_headers(settings.get("GDAL_HTTP_HEADERS", ""))
-    headers = {name: value for name, value in given.items() if name.lower() not in {"accept-encoding", "range"}} | ours
+    if not all(value.isascii() and value.isprintable() for value in given.values()):
+        raise RefusedArrayError("GDAL_HTTP_HEADERS has characters that are not sent in headers: write ASCII")
+    headers = {name: value for name, value in given.items() if name.lower() not in OUR_HEADERS} | ours
     try:
         with (
             session.watch.within(seconds, href=url),

@@ -63,6 +63,7 @@ def test_one_channel_of_two_classes_is_opened_into_both() -> None:
         ((-0.4, 1.3, np.nan, np.inf), "none", False),
         ((-15.3, 16.3), "none", True),
         ((0.2, 2.5), "none", True),
+        ((*[0.3] * 9, 9.9), "none", False),
         ((np.nan,), "none", False),
         ((-15.3, 16.3), "sigmoid", False),
     ],

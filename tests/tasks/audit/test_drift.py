@@ -85,14 +85,16 @@ def test_the_mean_and_the_deviation_are_those_of_numpy():
     assert band_drift("nir", NIR, BandSums(count=10, total=10**9, squares=0)).stddev == 0.0
 
 
-def drifts(*bands: tuple[float, float], told: tuple[BandStatistics, ...], n: int = 1000) -> list:
+def drifts(
+    *bands: tuple[float, float], told: tuple[BandStatistics, ...], n: int = 1000, unit: str = "reflectance"
+) -> list:
     """Bands that have these means and deviations."""
     found = []
     for number, ((mean, deviation), each) in enumerate(zip(bands, told, strict=True)):
         quanta = Fraction((mean - each.origin) / each.quantum)
         squares = n * (quanta**2 + Fraction(deviation / each.quantum) ** 2)
         sums = BandSums(count=n, total=round(n * quanta), squares=round(squares))
-        found.append(band_drift(f"b{number}", each, sums))
+        found.append(band_drift(f"b{number}", each, sums, unit=unit))
     return found
 
 
@@ -160,6 +162,10 @@ def test_reflectance_that_was_scaled_twice_is_another_unit_whatever_its_sign_in_
     assert {band.far for band in twice} <= {"narrow", "mean"}
     assert "narrow" in {band.far for band in twice}
     assert 0 < scale_of(twice) <= 1 / 30
+    # Elevation of the sea, or a slope of flat land, is one number.
+    height = BandStatistics(mean=400.0, stddev=300.0)
+    sea = drifts((0.0, 0.0), (395.0, 0.0), told=(height, height), unit="m")
+    assert ([band.far for band in sea], scale_of(sea)) == (["", ""], None)
     # Of one kind of land means may lie at 0 and deviations be small, and that is no other unit.
     assert scale_of(drifts(*((-0.002, 0.02) for _ in RIGHT), told=FOUR)) is None
     still = drifts(*((0.02, 0.004 * each.stddev) for each in FOUR), told=FOUR)
