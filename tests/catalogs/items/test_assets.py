@@ -193,6 +193,38 @@ def test_a_band_says_whether_anybody_stated_its_scale(collection: str, fields: A
     assert only({"data": {"href": "r.tif", **fields}}, collection=collection).calibration == calibration
 
 
+WHOLE = {"data_type": "uint16", "raster:scale": 0.0001, "raster:offset": -0.1}
+FLOATS = {"dtype": "float32", "scale": 1}
+HELD = {"s2:processing_baseline": "05.10", "earthsearch:boa_offset_applied": False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "override", "properties", "scale", "offset"),
+    [
+        (WHOLE, {}, HELD, 0.0001, -0.1),
+        (WHOLE, {"scale": 0.0001, "offset": 0}, HELD, 0.0001, 0.0),
+        (WHOLE, {"scale": 0.0001, "offset": -0.2}, HELD, 0.0001, -0.2),
+        (WHOLE, {**FLOATS, "offset": 0}, HELD, 1.0, 0.0),
+        (WHOLE, FLOATS, HELD, 1.0, 0.0),
+        (WHOLE, {"dtype": "float32"}, HELD, 1.0, 0.0),
+        (WHOLE, {"dtype": "float32", "scale": 0.0001}, HELD, 0.0001, -0.1),
+        (WHOLE, FLOATS, {"s2:processing_baseline": "05.10"}, 1.0, 0.0),
+        ({"data_type": "float32"}, {}, HELD, 1.0, 0.0),
+        ({"data_type": "float32"}, {}, {"s2:processing_baseline": None}, 1.0, 0.0),
+        ({"data_type": "float32", "raster:scale": 0.0001}, {}, HELD, 0.0001, -0.1),
+        ({"data_type": "float32", "raster:offset": -0.1}, {}, HELD, 1.0, -0.1),
+        ({}, {}, {"s2:processing_baseline": "03.00"}, 0.0001, 0.0),
+    ],
+)
+def test_esas_offset_is_that_of_whole_numbers_and_a_source_that_says_0_is_heard(
+    fields: Any, override: Any, properties: Any, scale: float, offset: float
+) -> None:
+    bands = {"sentinel-2-l2a": {"red": {"asset": "red", **override}}} if override else {}
+    source = Source(name="home", kind="static", href="/data/catalog.json", bands=bands)
+    asset = only({"red": {"href": "r.tif", "eo:bands": [{"name": "red"}], **fields}}, source, **properties)
+    assert (asset.scale, asset.offset) == (scale, offset)
+
+
 @pytest.mark.parametrize(("stated", "unit"), [("dB", "db"), ("1", "linear"), (None, "linear"), ("decibel", "db")])
 def test_backscatter_has_the_unit_of_its_asset_else_of_the_collection(stated: str | None, unit: str) -> None:
     assert only({"vv": {"href": "vv.tif", "unit": stated}}, collection="sentinel-1-rtc").unit == unit

@@ -378,6 +378,18 @@ def test_the_headers_that_a_user_sends_with_every_request_are_sent(
     assert np.array_equal(found.values, values)
 
 
+@pytest.mark.parametrize("headers", ["X-One: caf\u00e9", "X-One: a\x01b", "X-One: \u20ac,X-Two: 2"])
+def test_headers_that_http_does_not_send_are_refused_without_being_shown(tmp_path: Path, headers: str) -> None:
+    values = numbers("uint16")
+    store = written(tmp_path, values, attributes={"proj:code": UTM, "proj:transform": [*NATIVE.affine]})
+    with serve(tmp_path) as server:
+        asset = asset_in(server.href(store.name), tmp_path, values)
+        reading = replace(ONE_TRY, gdal={"GDAL_HTTP_HEADERS": headers})
+        with pytest.raises(UnreadableError, match="write ASCII") as refused:
+            read_asset(asset, NATIVE, resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert headers.partition(": ")[2] not in str(refused.value)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_shards_in_a_bucket(tmp_path: Path, moto: str, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}

@@ -118,6 +118,22 @@ def test_a_store_with_no_such_variable_has_the_crs_of_its_item(tmp_path: Path, v
     assert "gdal_edit" not in str(refused.value)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("by", ["array", "group"])
+def test_what_array_or_group_say_comes_before_a_variable_that_nothing_names(
+    tmp_path: Path, version: int, by: str
+) -> None:
+    store = WRITTEN["the attribute lost"](tmp_path, version)
+    if by == "array":
+        told(store, version, **{"proj:code": "EPSG:32632"})
+    else:
+        path = store / ("zarr.json" if version == 3 else ".zattrs")
+        plain = json.loads(path.read_text()) if path.exists() else {}
+        (plain["attributes"] if version == 3 else plain)["proj:code"] = "EPSG:32632"
+        path.write_text(json.dumps(plain))
+    assert "32632" in read_header(f"{store}/red", signed=f"{store}/red", extra={}).crs
+
+
 MAPPINGS = [
     ("spatial_ref", "spatial_ref"),
     ("crs: x y", "crs"),
