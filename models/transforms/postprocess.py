@@ -57,21 +57,21 @@ def scores(
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 
 
-def check_probabilities(spec: OutputSpec, planes: NDArray[np.float32], *, seen: Sequence[int] | None = None) -> None:
+def check_probabilities(spec: OutputSpec, planes: NDArray[np.float32], *, seen: Sequence[float] | None = None) -> None:
     """Raise InferenceError for logits that a card takes for probabilities: they are cut at 0.5, or at its threshold.
 
-    `planes` are the scores (N, 2, height, width) of windows; looked at are those in which all but a few pixels were
-    `seen`, all without it.
+    `planes` are the scores (N, 2, height, width) of windows, of which these shares of the pixels were `seen`, all
+    without it: what fills the others may be any number.
     """
     opened = len(spec.classes) == 2 and (spec.channels == 1 or spec.threshold is not None)
     if spec.activation != "none" or not opened or spec.labels or spec.layered or spec.scored:
         return
-    second = planes[:, 1] if seen is None else planes[[*seen], 1]
-    known = second[np.isfinite(second)]
-    if not known.size or np.mean((known < -BEYOND) | (known > 1 + BEYOND)) <= MOST_BEYOND:
+    second = np.where(np.isfinite(planes[:, 1]), planes[:, 1], np.float32(0))
+    beyond = ((second < -BEYOND) | (second > 1 + BEYOND)).mean(axis=(1, 2))
+    if (beyond <= MOST_BEYOND + 1 - np.asarray(1.0 if seen is None else seen)).all():
         return
     raise InferenceError(
-        f"output {spec.name} gives {known.min():.3g} to {known.max():.3g} where its card says the probability of "
+        f"output {spec.name} gives {second.min():.3g} to {second.max():.3g} where its card says the probability of "
         f"{spec.classes[1].name}: write tw:activation {'softmax' if spec.channels > 1 else 'sigmoid for a logit'}"
     )
 

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 BOXES, MASKS, WORDS = "boxes of {}", "masks of {}", "words of {}"
 """The keys of boxes, of masks and of words in a window's answer; no table or layer has a blank in its name."""
 
-MOSTLY_SEEN = 0.9
-"""Share of a window's pixels that must be seen for its scores to be judged: what fills the others may be any number."""
-
 MIN_WINDOWS = 4
 """Windows that must have run before the fastest counts as undisturbed."""
 
@@ -257,7 +254,7 @@ def _run_windows(
     raw = raw_outputs(model, window_feeds(plan, model.card, inputs, windows), windows=len(windows))
     answers: list[dict[str, np.ndarray]] = [{} for _ in windows]
     of_windows = (inputs.valid[window.kept.slices_in(inputs.block.outer)] for window in windows)
-    seen = [number for number, valid in enumerate(of_windows) if valid.size and valid.mean() > MOSTLY_SEEN]
+    seen = [valid.mean() if valid.size else 0.0 for valid in of_windows]
     for output in model.card.outputs:
         size = result_size(output, model.card, plan.raster.lattice)
         output_scores = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
