@@ -78,7 +78,9 @@ class Painter:
         if self.traits.overviews:
             with rasterio.open(path, "r+") as file:
                 file.build_overviews([2, 4], Resampling.average)
-        entry = {"data_type": "uint16", "scale": 0.0001, **({} if said is None else {"nodata": said})}
+        # Whole numbers may be of another type than the item says; floats are refused where nobody says that they are.
+        dtype = "float32" if sign.startswith("floats") else "uint16"
+        entry = {"data_type": dtype, "scale": 0.0001, **({} if said is None else {"nodata": said})}
         return {"href": str(path), "type": GEOTIFF, "raster:bands": [entry], "title": sign}
 
     def _mask(self, name: str, granule: Granule) -> dict[str, Any]:
