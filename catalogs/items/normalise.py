@@ -15,7 +15,13 @@ from tilewright.catalogs.items.bands import to_band_asset
 from tilewright.catalogs.items.names import BandNames, NamedScene
 from tilewright.catalogs.items.plausible import advertised_offset, is_physical
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
-from tilewright.catalogs.items.radiometry import ADVERTISED, TAKEN_AS_NONE, RadiometricState, decide_state
+from tilewright.catalogs.items.radiometry import (
+    ADVERTISED,
+    PHYSICAL,
+    TAKEN_AS_NONE,
+    RadiometricState,
+    decide_state,
+)
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.sensors import ESA_DN_PREFIXES, SENTINEL_2, band_of, canonical_collection
 from tilewright.catalogs.sources.product import NO_BAND
@@ -186,7 +192,7 @@ def _radiometric_state(
     reflectance = [band for band in bands if band.facts and band.facts.unit == "reflectance"]
     measured = [band for band in reflectance if not is_physical(band)]
     if collection in SENTINEL_2 and reflectance and not measured:
-        return RadiometricState(state="offset-applied", offset=0.0, reason="its files hold reflectance itself")
+        return RadiometricState(state="offset-applied", offset=0.0, reason=PHYSICAL)
     if collection in SENTINEL_2 and measured and all(number(band.override.get("offset")) == 0 for band in measured):
         return RadiometricState(state="offset-applied", offset=0.0, reason=f"{ADVERTISED} 0, as the source says")
     offsets = [offset for offset in map(advertised_offset, measured) if offset is not None]

@@ -43,6 +43,9 @@ PIXELS_DECIDE, TAKEN_AS_NONE = "pixels decide", "taken as none"
 ADVERTISED = "its bands advertise offset"
 """The beginning of the reason where the bands of the item, or the source, say the offset and nothing else does."""
 
+PHYSICAL = "its files hold reflectance itself"
+"""The reason where bands are said to be floats with no scale."""
+
 STATE_THEM = "state scale and offset (and dtype: float32, where files hold reflectance itself) in the source's bands"
 
 ReadOverview = Callable[[BandAsset], NDArray[np.generic]]

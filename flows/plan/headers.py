@@ -14,7 +14,7 @@ from affine import Affine
 from pyproj.exceptions import CRSError
 
 from tilewright.catalogs.hrefs import display_href
-from tilewright.catalogs.items.radiometry import ADVERTISED, TAKEN_AS_NONE
+from tilewright.catalogs.items.radiometry import ADVERTISED, PHYSICAL, TAKEN_AS_NONE
 from tilewright.catalogs.sensors import BANDS, SENTINEL_2
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.environment import reading_settings
@@ -228,7 +228,7 @@ def _differences(scene: Scene, asset: BandAsset, header: FileHeader) -> Iterator
         yield "place", "states another place than its file (proj: fields): the file's is used"
     found = header.calibration(asset.index)
     # Files of Earth Search may state -0.1 whatever their pixels hold, which its flag and the baseline tell.
-    told = scene.collection not in SENTINEL_2 or scene.state_reason.startswith(ADVERTISED)
+    told = scene.collection not in SENTINEL_2 or scene.state_reason.startswith((ADVERTISED, PHYSICAL))
     offset = asset.offset if told else found[1]
     differs = not np.allclose(found, (asset.scale, offset), rtol=1e-6, atol=1e-12)
     if asset.calibration in {"stated", "item"} and asset.unit != "class" and found != (1.0, 0.0) and differs:
