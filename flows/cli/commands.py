@@ -61,6 +61,37 @@ PURPOSES = {
 }
 """The commands by what they are for, a few words each; the first sentence of a command's own help says more."""
 
+EXAMPLES = {
+    "demo": "demo --folder demo",
+    "init": "init river.yaml --area 13.1,48.2,13.2,48.3 --period 2021-06 --model ndwi-water",
+    "models": "models list",
+    "models list": "models list --json",
+    "models show": "models show ndwi-water",
+    "models check": "models check my-model/card.json",
+    "models import": "models import unet.onnx --to my-model --set collection=sentinel-2-l2a",
+    "models new": "models new unet.onnx --to my-model",
+    "doctor": "doctor --offline",
+    "schema": "schema job > job.schema.json",
+    "search": "search river.yaml --json",
+    "plan": "plan river.yaml --set grid.resolution=20",
+    "run": "run river.yaml --output s3://maps/river --workers 4",
+    "status": "status out/river",
+    "clean": "clean out/river",
+    "rerun": "rerun out/river",
+    "watch": "watch river.yaml --every month",
+    "backfill": "backfill rivers.csv --job river.yaml --home out/rivers",
+    "catalog": "catalog out",
+    "push": "push out/river https://stac.example.org --address https://maps.example.org/river",
+    "view": "view out/june out/july",
+    "compare": "compare out/june out/july",
+    "zones": "zones out/river parcels.gpkg",
+    "sample": "sample out/river --n 300 --page label.html",
+    "evaluate": "evaluate out/river labels.csv",
+    "find": "find out/vectors --like 13.1,48.2 --to alike.geojson",
+    "export": "export out/river --to patches.gpkg",
+}
+"""What the help of each command ends with, by its words, without the program's name."""
+
 
 class Commands(TyperGroup):
     """The command, which takes `--debug` at any place among its words, and says in one sentence which is wrong.
@@ -84,12 +115,26 @@ class Commands(TyperGroup):
         kept: list[str] = super().parse_args(ctx, [word for word in words if word != DEBUG] + args[len(words) :])
         return kept
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, None for none; its help and that of its own commands end with an example."""
+        command = super().get_command(ctx, cmd_name)
+        for words, each in ((cmd_name, command), *_beneath(cmd_name, command)):
+            if words in EXAMPLES:
+                # The mark keeps the line in one piece.
+                each.epilog = f"\b\nExample:\n  tilewright {EXAMPLES[words]}"
+        return command
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands with a few words each, a section for each purpose."""
         del ctx
         for title, commands in PURPOSES.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:<8}", words) for name, words in commands.items()])
+
+
+def _beneath(name: str, command: Any) -> list[tuple[str, Any]]:
+    """(words, command) of a group's own commands."""
+    return [(f"{name} {each}", inner) for each, inner in getattr(command, "commands", {}).items()]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tilewright.flows.cli.commands import PURPOSES
+from tilewright.flows.cli.commands import EXAMPLES, PURPOSES
 from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.main import app
 from tilewright.flows.cli.options import EXAMPLE_PRICES, wait_seconds
@@ -167,6 +167,23 @@ def test_the_version_is_said_and_no_words_at_all_are_answered_with_the_help():
     assert (answer.exit_code, answer.stdout) == (0, f"tilewright {importlib.metadata.version('tilewright')}\n")
     for words in ([], ["models"]):
         assert "Usage: " in CliRunner().invoke(app, words).output
+
+
+def test_the_help_of_every_command_ends_with_an_example_of_options_that_it_has():
+    group = typer.main.get_command(app)
+    known = dict(group.commands)
+    known |= {f"models {name}": command for name, command in known["models"].commands.items()}
+    assert sorted(EXAMPLES) == sorted(known)
+    for words, command in known.items():
+        example = EXAMPLES[words]
+        said = CliRunner().invoke(app, [*words.split(), "--help"], terminal_width=80).output
+        assert said.endswith(f"  Example:\n    tilewright {example}\n"), said
+        given = example.removeprefix(words).split(" > ")[0].split()
+        if words != "models":
+            command.make_context(words, given, resilient_parsing=False).close()
+        assert {each for each in given if each.startswith("-")} <= {
+            option for each in command.params for option in each.opts
+        }
 
 
 def test_the_help_names_each_command_once_by_its_purpose_and_without_cutting_a_sentence():
